@@ -1,0 +1,228 @@
+"""A configuration file or directory to a Config, or to all of its errors at once.
+
+The steps: read files -> parse to nodes with positions (`document`) -> join the files of a directory ->
+plain data with environment variables expanded (`expand`) -> validate (`schema`) -> give every error the
+position of its node.
+
+Invariant: whatever the input, `load` and `load_text` return a Config or raise ConfigErrors, nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lbd.config import document
+from lbd.config.document import Node
+from lbd.config.errors import ConfigError, ConfigErrors
+from lbd.config.expand import expand
+from lbd.config.messages import AT_KEY, Location
+from lbd.config.schema import Config
+
+__all__ = ["ConfigError", "ConfigErrors", "load", "load_text"]
+
+SUFFIXES = (".yaml", ".yml", ".json")
+_JOINED = ("listeners", "clusters")  # lists that several files of a directory may add to
+
+
+def load(path: str | Path, env: Mapping[str, str] | None = None) -> Config:
+    """The configuration of a file or of a directory of files; raises ConfigErrors."""
+    source = Path(path)
+    if not source.is_dir():
+        return load_text(_read(source), str(path), env)
+    files = _files(source)
+    roots = [root for file in files if (root := document.parse(_read(file), str(file))) is not None]
+    if not roots:
+        raise _failure(str(path), "no settings in any of its files")
+    errors: list[ConfigError] = []
+    return _build(_join(roots, errors), errors, env)
+
+
+def load_text(text: str, name: str = "<config>", env: Mapping[str, str] | None = None) -> Config:
+    """The configuration of a text; raises ConfigErrors."""
+    root = document.parse(text, name)
+    if root is None:
+        raise _failure(name, "is empty; it needs at least 'listeners'")
+    errors: list[ConfigError] = []
+    _check_root(root, errors)
+    return _build(root, errors, env)
+
+
+def _failure(file: str, message: str) -> ConfigErrors:
+    return ConfigErrors([ConfigError(file, 0, 0, "", message)])
+
+
+def _files(directory: Path) -> list[Path]:
+    try:
+        found = sorted(
+            entry
+            for entry in directory.iterdir()
+            if entry.suffix in SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
+        )
+    except OSError as error:
+        raise _failure(str(directory), f"cannot be read: {error.strerror}") from None
+    if not found:
+        raise _failure(str(directory), "no *.yaml, *.yml or *.json file in this directory")
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(document.MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _failure(str(path), "no such file; name another with -c FILE") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise _failure(str(path), f"cannot be read: {reason}") from None
+    if len(data) > document.MAX_BYTES:
+        raise _failure(str(path), "larger than 16 MiB; split it into a directory of files")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        message = f"not UTF-8: byte 0x{data[error.start]:02x}; save the file as UTF-8"
+        raise ConfigErrors([ConfigError(str(path), line, column, "", message)]) from None
+
+
+def _check_root(root: Node, errors: list[ConfigError]) -> bool:
+    if root.kind != "map":
+        message = "must be a mapping of settings such as 'listeners:' and 'clusters:'"
+        errors.append(ConfigError(root.file, root.line, root.column, "", message))
+    return root.kind == "map"
+
+
+def _join(roots: list[Node], errors: list[ConfigError]) -> Node:
+    """One root of all files: lists of listeners and clusters add up, anything else may be given once."""
+    joined = Node("map", roots[0].file, roots[0].line, roots[0].column)
+    given: dict[str, tuple[Node, Node]] = {}
+    for root in roots:
+        if not _check_root(root, errors):
+            continue
+        for key, value in root.pairs:
+            first, before = given.setdefault(key.text, (key, _copy(value)))
+            if first is key:
+                joined.pairs.append((key, before))
+            elif first.file == key.file:
+                joined.pairs.append((key, value))  # twice in one file: _Reader reports it
+            elif key.text in _JOINED and before.kind == value.kind == "list":
+                before.items += value.items
+            else:
+                message = f"already given at {first.file}:{first.line}:{first.column}"
+                errors.append(ConfigError(key.file, key.line, key.column, key.text, message))
+    return joined
+
+
+def _copy(node: Node) -> Node:
+    """A node whose list of items may be added to (an alias shares its node)."""
+    return Node(
+        node.kind,
+        node.file,
+        node.line,
+        node.column,
+        node.text,
+        node.tag,
+        [*node.items],
+        node.pairs,
+        node.size,
+    )
+
+
+def _build(root: Node, errors: list[ConfigError], env: Mapping[str, str] | None) -> Config:
+    if root.kind != "map":
+        raise ConfigErrors(errors)
+    reader = _Reader(root, os.environ if env is None else env, errors)
+    data = reader.plain(root, ())
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            if not reader.is_known_bad(detail["loc"]):
+                errors.append(_place(root, detail["loc"], detail["msg"], at_key=detail["type"] == AT_KEY))
+    if errors:
+        raise ConfigErrors(errors)
+    return config
+
+
+class _Reader:
+    """Nodes to plain data; remembers what it could not read, so that it is reported once."""
+
+    def __init__(self, root: Node, env: Mapping[str, str], errors: list[ConfigError]) -> None:
+        self.root = root
+        self.env = env
+        self.errors = errors
+        self.bad: set[Location] = set()
+
+    def is_known_bad(self, location: Location) -> bool:
+        return location in self.bad
+
+    def plain(self, node: Node, at: Location) -> Any:
+        if node.kind == "list":
+            return [self.plain(item, (*at, index)) for index, item in enumerate(node.items)]
+        if node.kind == "map":
+            return self.mapping(node, at)
+        try:
+            text = expand(node.text, self.env)
+            return document.scalar_value(text, node.tag or document.scalar_type(text))
+        except ValueError as error:
+            self.bad.add(at)
+            self.errors.append(_place(self.root, at, str(error)))
+            return None
+
+    def mapping(self, node: Node, at: Location) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        seen: dict[str, Node] = {}
+        for key, value in node.pairs:
+            first = seen.setdefault(key.text, key)
+            if first is not key:
+                path = _path(self.root, (*at, key.text))
+                message = f"given twice; first at line {first.line}, column {first.column}"
+                self.errors.append(ConfigError(key.file, key.line, key.column, path, message))
+            else:
+                data[key.text] = self.plain(value, (*at, key.text))
+        return data
+
+
+def _place(root: Node, location: Location, message: str, *, at_key: bool = False) -> ConfigError:
+    """An error at the node of a location, or at the nearest node around it."""
+    node = key = root
+    for index, part in enumerate(location):
+        found = _step(node, part)
+        if found is None:
+            location, at_key = location[:index], False
+            break
+        key, node = found
+    mark = key if at_key else node
+    return ConfigError(mark.file, mark.line, mark.column, _path(root, location), message)
+
+
+def _step(node: Node, part: int | str) -> tuple[Node, Node] | None:
+    """The key (or the item again) and the value that a part of a location leads to."""
+    if isinstance(part, int):
+        return (node.items[part],) * 2 if node.kind == "list" and part < len(node.items) else None
+    return node.pair(part)
+
+
+def _path(root: Node, location: Location) -> str:
+    """`clusters.api.endpoints[1].weight`: list items that have a name are shown by it."""
+    node: Node | None = root
+    path = ""
+    for part in location:
+        found = _step(node, part) if node is not None else None
+        node = found[1] if found else None
+        name = node.value_of("name") if node is not None and isinstance(part, int) else None
+        if name is not None and name.kind == "scalar" and name.text:
+            path += f".{_printable(name.text)}"
+        else:
+            path += f"[{part}]" if isinstance(part, int) else f".{_printable(part)}"
+    return path.removeprefix(".")
+
+
+def _printable(text: str) -> str:
+    """A key or name for a one-line message, whatever somebody wrote there."""
+    return text if text.isprintable() else repr(text)

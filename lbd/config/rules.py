@@ -1,0 +1,187 @@
+"""Rules between settings: references, duplicates, either-or.
+
+They run over what was given, not over validated models, so that one wrong value does not hide the errors
+beside it: every getter here tolerates any shape, and says nothing about what the schema already refuses.
+One rule is one generator of errors; adding a rule is one function and its line in `check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import InitErrorDetails
+
+from lbd.config import units
+from lbd.config.messages import Location, at_key, at_value, suggest
+from lbd.config.patterns import parse_field_name
+from lbd.config.units import shorten
+
+
+def check(data: Any) -> list[InitErrorDetails]:
+    """The errors of all rules over a configuration as given (mapping or model)."""
+    clusters = {
+        name for _, cluster in _items(data, "clusters") if isinstance(name := _get(cluster, "name"), str)
+    }
+    found = [*_check_workers(data), *_not_empty(data, "listeners", ())]
+    found += _unique(data, "listeners", "name", "a listener")
+    found += _unique(data, "clusters", "name", "a cluster")
+    found += _check_binds(data)
+    for index, listener in _items(data, "listeners"):
+        found += _check_listener(("listeners", index), listener, clusters)
+    for index, cluster in _items(data, "clusters"):
+        found += _check_cluster(("clusters", index), cluster)
+    return found
+
+
+def _check_workers(data: Any) -> Iterator[InitErrorDetails]:
+    workers = _get(data, "workers")
+    if workers == "auto" or (isinstance(workers, int) and workers > 1):
+        yield at_value(("workers",), "only 1 is supported by this version")
+
+
+def _check_listener(at: Location, listener: Any, clusters: set[str]) -> Iterator[InitErrorDetails]:
+    cluster, routes = _get(listener, "cluster"), _get(listener, "routes")
+    yield from _check_reference((*at, "cluster"), cluster, clusters)
+    if _get(listener, "protocol") == "tcp":
+        if routes:
+            yield at_key((*at, "routes"), "a tcp listener has no routes; give it a 'cluster'")
+        if cluster is None:
+            yield at_value(at, "a tcp listener needs a 'cluster'")
+    elif cluster is not None and routes:
+        yield at_key((*at, "routes"), "give either 'cluster' or 'routes', not both")
+    elif cluster is None and not routes and _get(listener, "name") is not None:
+        yield at_value(at, "give either 'cluster' or 'routes'")
+    yield from _check_limits(at, listener)
+    yield from _unique(listener, "routes", "name", "a route", at)
+    for index, route in _items(listener, "routes"):
+        yield from _check_route((*at, "routes", index), route, clusters)
+
+
+def _check_limits(at: Location, listener: Any) -> Iterator[InitErrorDetails]:
+    limits = _get(listener, "limits")
+    try:
+        line, head = (units.parse_size(_get(limits, name)) for name in ("request_line", "head"))
+    except ValueError:
+        return
+    if line > head:
+        yield at_value(
+            (*at, "limits", "request_line"), "must not be more than limits.head, of which it is a part"
+        )
+
+
+def _check_route(at: Location, route: Any, clusters: set[str]) -> Iterator[InitErrorDetails]:
+    cluster, respond = _get(route, "cluster"), _get(route, "respond")
+    yield from _check_reference((*at, "cluster"), cluster, clusters)
+    if cluster is not None and respond is not None:
+        yield at_key((*at, "respond"), "give either 'cluster' or 'respond', not both")
+    elif cluster is None and respond is None and isinstance(route, (dict, BaseModel)):
+        yield at_value(at, "give either 'cluster' or 'respond'")
+    status = _get(respond, "status")
+    if _get(respond, "body") and status in (204, 205, 304):
+        yield at_key((*at, "respond", "body"), f"an answer with status {status} has no body")
+    yield from _check_fields((*at, "match", "header"), _get(_get(route, "match"), "header"))
+    yield from _check_fields((*at, "respond", "headers"), _get(respond, "headers"))
+
+
+def _check_fields(at: Location, fields: Any) -> Iterator[InitErrorDetails]:
+    """Names that differ in case only are the same field."""
+    seen: set[str] = set()
+    for name in fields if isinstance(fields, dict) else ():
+        try:
+            field = parse_field_name(name)
+        except ValueError:
+            continue
+        if field in seen:
+            yield at_key((*at, name), f"{field!r} is given twice (case does not matter)")
+        seen.add(field)
+
+
+def _check_reference(at: Location, name: Any, clusters: set[str]) -> Iterator[InitErrorDetails]:
+    if isinstance(name, str) and name not in clusters:
+        hint = suggest(name, clusters) if clusters else "; there are no clusters"
+        yield at_value(at, f"unknown cluster {shorten(name)}{hint}")
+
+
+def _check_cluster(at: Location, cluster: Any) -> Iterator[InitErrorDetails]:
+    yield from _not_empty(cluster, "endpoints", at)
+    seen: dict[str, int] = {}
+    weights = []
+    for index, endpoint in _items(cluster, "endpoints"):
+        address = endpoint if isinstance(endpoint, str) else _get(endpoint, "address")
+        weights.append(1 if isinstance(endpoint, str) else _get(endpoint, "weight", 1))
+        try:
+            canonical = units.parse_endpoint_address(address)
+        except ValueError:
+            continue
+        if canonical in seen:
+            where = (
+                (*at, "endpoints", index)
+                if isinstance(endpoint, str)
+                else (*at, "endpoints", index, "address")
+            )
+            yield at_value(where, f"{canonical} is already endpoint {seen[canonical]} of this cluster")
+        seen.setdefault(canonical, index)
+    if weights and all(isinstance(weight, int) and weight == 0 for weight in weights):
+        yield at_value((*at, "endpoints"), "every endpoint has weight 0, so none would ever be used")
+    yield from _unique(cluster, "endpoints", "name", "an endpoint", at)
+
+
+def _check_binds(data: Any) -> Iterator[InitErrorDetails]:
+    """One address, one listener: the second bind would fail at start, or share the port silently."""
+    taken: dict[tuple[str, int], str] = {}
+    for at, bind in _binds(data):
+        try:
+            host, port = units.split_address(units.parse_bind(bind))
+        except ValueError:
+            continue
+        address = ("*" if host in ("", "::", "0.0.0.0") else host, port)
+        if port and address in taken:
+            yield at_value(at, f"{bind} is already bound by {taken[address]}")
+        taken.setdefault(address, _owner(at, data))
+
+
+def _binds(data: Any) -> Iterator[tuple[Location, Any]]:
+    for index, listener in _items(data, "listeners"):
+        at: Location = ("listeners", index, "bind")
+        bind = _get(listener, "bind")
+        if isinstance(bind, (list, tuple)):
+            yield from (((*at, position), item) for position, item in enumerate(bind))
+        else:
+            yield at, bind
+    yield ("admin", "bind"), _get(_get(data, "admin"), "bind")
+
+
+def _owner(at: Location, data: Any) -> str:
+    if at[0] == "admin":
+        return "admin"
+    name = _get(dict(_items(data, "listeners"))[int(at[1])], "name")
+    return f"listener {name}" if isinstance(name, str) else f"listeners[{at[1]}]"
+
+
+def _unique(data: Any, collection: str, key: str, what: str, at: Location = ()) -> Iterator[InitErrorDetails]:
+    seen: set[str] = set()
+    for index, item in _items(data, collection):
+        name = _get(item, key)
+        if isinstance(name, str) and name in seen:
+            yield at_value((*at, collection, index, key), f"there is already {what} named {shorten(name)}")
+        elif isinstance(name, str):
+            seen.add(name)
+
+
+def _not_empty(data: Any, collection: str, at: Location) -> Iterator[InitErrorDetails]:
+    # not as min_length in the schema: pydantic counts valid items, and would call a list of errors empty
+    if _get(data, collection) in ([], ()):
+        yield at_value((*at, collection), "must not be empty")
+
+
+def _items(data: Any, key: str) -> list[tuple[int, Any]]:
+    value = _get(data, key)
+    return list(enumerate(value)) if isinstance(value, (list, tuple)) else []
+
+
+def _get(data: Any, key: str, default: Any = None) -> Any:
+    if isinstance(data, dict):
+        return data.get(key, default)
+    return getattr(data, key, default) if isinstance(data, BaseModel) else default

@@ -1,0 +1,369 @@
+"""The one place of every setting, its default and its description.
+
+Pydantic models, frozen, unknown settings refused. Types in `types.py` read the human spellings; rules
+between settings are in `rules.py` and run with `Config`, so that a Config built in code is as sound as
+one from a file. All errors of a Config are found in one run, in plain words (`messages.py`).
+
+Invariants: after validation durations are float seconds, sizes int bytes, every "one or many" setting is
+a tuple, names and addresses are in canonical spelling, every cluster reference exists. The descriptions
+feed the JSON Schema and docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from lbd.config import rules
+from lbd.config.balancer import BalancerChoice, BalancerSetting
+from lbd.config.messages import OFF, ON, merge_errors
+from lbd.config.types import (
+    Authority,
+    BindAddress,
+    BindAddresses,
+    CookieName,
+    CountOrNone,
+    Duration,
+    DurationOrNone,
+    EndpointAddress,
+    FieldName,
+    FieldValue,
+    HostPatterns,
+    Identifier,
+    Integer,
+    Label,
+    Methods,
+    Networks,
+    PathPatterns,
+    Port,
+    PositiveDuration,
+    QueryName,
+    ResponseFieldName,
+    Size,
+    SizeCondition,
+    SizeOrNone,
+    TrailerName,
+    ValuePatterns,
+)
+from lbd.config.units import BadValue
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+
+class Settings(BaseModel):
+    """Base of all models: immutable, and a setting that does not exist is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Admin(Settings):
+    """The admin listener: /metrics, /live, /ready."""
+
+    bind: BindAddress = Field(default="127.0.0.1:9900", description="Address of the admin listener.")
+
+
+class Log(Settings):
+    """lbd's own log, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least important kind of event that is logged."
+    )
+
+
+class AccessLog(Settings):
+    """One line per request."""
+
+    to: Annotated[str, Field(min_length=1)] = Field(
+        default="stdout", description="`stdout` or the path of a file."
+    )
+    format: Literal["json", "combined"] = Field(
+        default="json", description="One JSON object per line, or the combined format of Apache and nginx."
+    )
+
+
+def _access_log_kind(value: Any) -> str:
+    return OFF if isinstance(value, str) else ON
+
+
+AccessLogSetting = Annotated[
+    Annotated[AccessLog, Tag(ON)] | Annotated[Literal["off"], Tag(OFF)],
+    Discriminator(_access_log_kind),
+]
+
+
+class ListenerTimeouts(Settings):
+    """How long a listener waits for a client."""
+
+    head: PositiveDuration = Field(
+        default=10.0, description="For the whole head of a request, from its first byte."
+    )
+    body: PositiveDuration = Field(default=30.0, description="Between two reads of a request body.")
+    idle: PositiveDuration = Field(default=75.0, description="For the next request on a kept connection.")
+    write: PositiveDuration = Field(default=30.0, description="For a client that does not read its response.")
+    tunnel: PositiveDuration = Field(
+        default=3600.0, description="Without a byte in either direction of a TCP or upgraded connection."
+    )
+
+
+class ListenerLimits(Settings):
+    """What a listener accepts from a client."""
+
+    request_line: Annotated[Size, Field(ge=64, le=64 * KIB)] = Field(
+        default=8 * KIB, description="Longest request line; a longer one is answered with 414."
+    )
+    head: Annotated[Size, Field(ge=256, le=64 * KIB)] = Field(
+        default=32 * KIB, description="Longest request head; a longer one is answered with 431."
+    )
+    fields: Annotated[Integer, Field(ge=1, le=1000)] = Field(
+        default=100, description="Most header fields of a request; more are answered with 431."
+    )
+    body: SizeOrNone = Field(
+        default=GIB, description="Longest request body; a longer one is answered with 413."
+    )
+    body_rate: Annotated[Size, Field(le=GIB)] = Field(
+        default=100,
+        description="Bytes per second that a request body must keep up on average, beyond `timeouts.body`; "
+        "0 = any rate.",
+    )
+    connections: Annotated[Integer, Field(ge=1)] = Field(
+        default=20000, description="Most open client connections."
+    )
+
+
+class RouteTimeouts(Settings):
+    """Timeouts of one route; they override those of the cluster."""
+
+    response: PositiveDuration | None = Field(
+        default=None, description="For the response head, in place of the cluster's."
+    )
+    body: PositiveDuration | None = Field(
+        default=None, description="Between two reads of a response body, in place of the cluster's."
+    )
+
+
+class RouteLimits(Settings):
+    """Limits of one route; they override those of the listener."""
+
+    body: Size | None = Field(default=None, description="Longest request body, in place of the listener's.")
+
+
+class Match(Settings):
+    """What a request must be like. All conditions that are given must hold; a list means any of."""
+
+    host: HostPatterns = Field(
+        default=(), description="Host: exact, or `*.example.com` for one or more labels."
+    )
+    path: PathPatterns = Field(
+        default=(),
+        description="Path: exact `/a/b`, prefix `/v1/*` or template `/users/:id`, `/models/:name:generate`.",
+    )
+    method: Methods = Field(default=(), description="Request method.")
+    header: dict[FieldName, ValuePatterns] = Field(
+        default={},
+        description="Header fields: name to glob, list of globs, true (present) or false (absent).",
+    )
+    query: dict[QueryName, ValuePatterns] = Field(default={}, description="Query parameters, like `header`.")
+    cookie: dict[CookieName, ValuePatterns] = Field(default={}, description="Cookies, like `header`.")
+    source: Networks = Field(default=(), description="IP address or network of the client.")
+    body_size: SizeCondition | None = Field(
+        default=None, description='Announced length of the request body, such as `"> 10MB"` or `"<= 1MiB"`.'
+    )
+
+
+class Respond(Settings):
+    """A fixed answer by lbd itself."""
+
+    status: Annotated[Integer, Field(ge=200, le=599)] = Field(default=200, description="Status code.")
+    headers: dict[ResponseFieldName, FieldValue] = Field(
+        default={}, description="Header fields of the answer."
+    )
+    body: str = Field(default="", description="Body of the answer.")
+
+
+class Route(Settings):
+    """Which requests go where."""
+
+    name: Identifier | None = Field(
+        default=None, description="Name in logs and metrics; `listener[index]` when absent."
+    )
+    match: Match = Field(default=Match(), description="Conditions; without any, every request matches.")
+    priority: Integer = Field(default=0, description="Routes of higher priority are tried first.")
+    cluster: Identifier | None = Field(default=None, description="Cluster that serves the request.")
+    respond: Respond | None = Field(default=None, description="Fixed answer in place of a cluster.")
+    timeouts: RouteTimeouts = Field(
+        default=RouteTimeouts(), description="Timeouts that differ from the cluster's."
+    )
+    limits: RouteLimits = Field(default=RouteLimits(), description="Limits that differ from the listener's.")
+
+
+class Listener(Settings):
+    """An accepting socket and its protocol."""
+
+    name: Identifier = Field(description="Name in logs and metrics.")
+    bind: BindAddresses = Field(
+        description="Address or list of addresses: `0.0.0.0:8080`, `[::1]:8080`, `:8080` for all addresses."
+    )
+    protocol: Literal["http", "tcp"] = Field(
+        default="http", description="What is spoken: HTTP, or any bytes over TCP."
+    )
+    cluster: Identifier | None = Field(
+        default=None,
+        description="Cluster that serves everything: required for tcp, for http in place of `routes`.",
+    )
+    routes: tuple[Route, ...] = Field(default=(), description="Routes, for http in place of `cluster`.")
+    trusted_proxies: Networks = Field(
+        default=(), description="Addresses of proxies in front whose forwarding fields are believed."
+    )
+    timeouts: ListenerTimeouts = Field(
+        default=ListenerTimeouts(), description="How long to wait for a client."
+    )
+    limits: ListenerLimits = Field(default=ListenerLimits(), description="What is accepted from a client.")
+    path: Literal["normalize", "reject", "as_is"] = Field(
+        default="normalize",
+        description="A path not in normal form: take its normal form, answer 400, or take it as received.",
+    )
+    underscore_fields: Literal["drop", "keep"] = Field(
+        default="drop", description="Header fields with `_` in their name."
+    )
+    trailers: tuple[TrailerName, ...] = Field(
+        default=(), description="Trailer fields that may pass, beside a built-in short list."
+    )
+    backlog: Port = Field(
+        default=4096, description="Connections that the kernel may hold before they are accepted."
+    )
+    access_log: AccessLogSetting | None = Field(
+        default=None, description="Access log of this listener; the general one when absent."
+    )
+
+
+class Endpoint(Settings):
+    """One server of a cluster."""
+
+    address: EndpointAddress = Field(description="host:port of the server.")
+    weight: Annotated[Integer, Field(ge=0, le=65535)] = Field(
+        default=1, description="Share of the requests; 0 gets none."
+    )
+    labels: dict[Identifier, Label] = Field(default={}, description="Free labels such as zone or version.")
+    name: Identifier | None = Field(
+        default=None, description="Name in logs and metrics; the address when absent."
+    )
+
+
+def _read_endpoint(value: Any) -> Any:
+    return {"address": value} if isinstance(value, str) else value
+
+
+EndpointSetting = Annotated[Endpoint, BeforeValidator(_read_endpoint)]
+
+
+class ClusterTimeouts(Settings):
+    """How long to wait for an endpoint."""
+
+    connect: PositiveDuration = Field(default=2.0, description="For a new connection.")
+    response: PositiveDuration = Field(
+        default=30.0, description="For the response head, from the end of the request."
+    )
+    body: PositiveDuration = Field(default=30.0, description="Between two reads of a response body.")
+    idle: PositiveDuration = Field(default=50.0, description="How long an unused connection is kept.")
+    queue: PositiveDuration = Field(
+        default=5.0, description="For a free connection when `connections.max` is reached."
+    )
+
+
+class Connections(Settings):
+    """Connections to each endpoint."""
+
+    max: CountOrNone = Field(default=1024, description="Most open connections per endpoint.")
+    idle: Annotated[Integer, Field(ge=0)] = Field(
+        default=256, description="Most unused connections kept per endpoint."
+    )
+    lifetime: DurationOrNone = Field(
+        default=3600.0, description="Age at which a connection is not used again."
+    )
+    requests: CountOrNone = Field(
+        default=None, description="Requests after which a connection is not used again."
+    )
+    pending: Annotated[Integer, Field(ge=0)] = Field(
+        default=1024, description="Most exchanges that wait for a connection, per endpoint."
+    )
+
+
+class Cluster(Settings):
+    """A named group of endpoints."""
+
+    name: Identifier = Field(description="Name that routes, logs and metrics use.")
+    balancer: BalancerSetting = Field(
+        default=BalancerChoice(name="round_robin"),
+        description="How an endpoint is chosen: a name, or a name with options.",
+    )
+    endpoints: tuple[EndpointSetting, ...] = Field(
+        description="The servers: `host:port`, or a mapping of the settings below.",
+        json_schema_extra={"minItems": 1},
+    )
+    protocol: Literal["http1"] = Field(default="http1", description="What is spoken with the endpoints.")
+    timeouts: ClusterTimeouts = Field(
+        default=ClusterTimeouts(), description="How long to wait for an endpoint."
+    )
+    connections: Connections = Field(default=Connections(), description="Connections to each endpoint.")
+    host: Authority | None = Field(
+        default=None, description="Host sent to the endpoints; the client's when absent."
+    )
+
+
+def _read_workers(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise BadValue("must be a whole number of at least 1, or auto")
+
+
+class Config(Settings):
+    """A whole configuration."""
+
+    workers: Annotated[
+        int | Literal["auto"],
+        BeforeValidator(_read_workers),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+    ] = Field(default=1, description="Worker processes; this version supports 1.")
+    environment: str | None = Field(default=None, description="A label such as production or staging.")
+    admin: Admin | None = Field(
+        default=None, description="Admin listener with metrics and probes; absent = none."
+    )
+    log: Log = Field(default=Log(), description="lbd's own log, on stderr.")
+    access_log: AccessLogSetting = Field(
+        default="off", description="`off`, or the access log of every http listener."
+    )
+    drain_timeout: Duration = Field(
+        default=30.0, description="How long a stop waits for exchanges in flight."
+    )
+    listeners: tuple[Listener, ...] = Field(
+        description="Where clients are accepted.", json_schema_extra={"minItems": 1}
+    )
+    clusters: tuple[Cluster, ...] = Field(default=(), description="Where requests are sent.")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_all(cls, data: Any, handler: ModelWrapValidatorHandler[Config]) -> Config:
+        """Types and rules in one run: an error of the one does not hide those of the other."""
+        config: Config | None = None
+        failure: ValidationError | None = None
+        try:
+            config = handler(data)
+        except ValidationError as error:
+            failure = error
+        found = merge_errors(cls, failure, rules.check(data))
+        if found:
+            raise ValidationError.from_exception_data(cls.__name__, found)
+        assert config is not None
+        return config

@@ -1,0 +1,251 @@
+"""Values as people write them: durations, sizes, addresses, networks.
+
+Each kind is a pair of pure functions, parse_x (text -> plain value, ValueError with a sentence for the
+user) and format_x (the way back), so that the CLI can use them without pydantic; `lbd.config.types` makes
+pydantic types of them. A new kind (rate, percentage, secret) is one more pair here and one more type
+there.
+
+Invariants: parse_x(format_x(v)) == v. Durations are float seconds, exact to the microsecond. Sizes are
+int bytes. Addresses and networks stay text, in one canonical spelling, so that equal things compare
+equal.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from decimal import Decimal
+from typing import NamedTuple
+
+_MICROSECONDS = {
+    "d": 86_400_000_000,
+    "h": 3_600_000_000,
+    "m": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1_000,
+    "us": 1,
+}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d)")
+DURATION_PATTERN = r"^(0|([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+)$"
+_LONGEST = 3650 * _MICROSECONDS["d"]
+
+_BYTES = {
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
+SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?([kKMGT]B|[KMGT]iB|B)?$"
+_LARGEST = 2**63 - 1
+
+_COMPARISON = re.compile(r"(<=|>=|<|>)\s*(\S.*)")
+SIZE_COMPARISON_PATTERN = r"^(<=|>=|<|>) *[0-9]+(\.[0-9]+)? ?([kKMGT]B|[KMGT]iB|B)?$"
+
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
+ADDRESS_PATTERN = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]+$"
+BIND_PATTERN = r"^(\[[0-9A-Fa-f:.]+\]|localhost|[0-9.]*):[0-9]+$"
+
+# A number longer than this is a mistake, and int() of very long text is slow or refused by Python itself.
+_MOST_DIGITS = 40
+
+
+class BadValue(ValueError):
+    """A value that cannot be used; its text is a sentence for the user."""
+
+
+class SizeComparison(NamedTuple):
+    """A condition on a size, such as `> 10MB`."""
+
+    operator: str
+    size: int
+
+
+def parse_duration(value: object) -> float:
+    """`30s`, `1h30m`, `100ms` -> seconds. A bare number has no unit and is refused, except 0."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value == 0:
+            return 0.0
+        raise BadValue(f"needs a unit: write {value}s for seconds or {value}ms for milliseconds")
+    if not isinstance(value, str):
+        raise BadValue("must be a duration such as 30s, 1h30m or 100ms")
+    text = value.strip()
+    if text == "0":
+        return 0.0
+    microseconds = Decimal(0)
+    end = 0
+    while part := _DURATION_PART.match(text, end):
+        if len(part[1]) > _MOST_DIGITS:
+            break
+        microseconds += Decimal(part[1]) * _MICROSECONDS[part[2]]
+        end = part.end()
+    if end == 0 or end != len(text):
+        raise BadValue(
+            f"{shorten(value)} is not a duration; write it like 30s, 1h30m or 100ms "
+            "(units: us, ms, s, m, h, d)"
+        )
+    if microseconds != microseconds.to_integral_value():
+        raise BadValue(f"{shorten(value)} is finer than a microsecond")
+    if microseconds > _LONGEST:
+        raise BadValue(f"{shorten(value)} is longer than ten years")
+    return int(microseconds) / 1_000_000
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest usual spelling: 75.0 -> `75s`, 3600.0 -> `1h`, 5400.0 -> `90m`."""
+    left = round(seconds * 1_000_000)
+    if left == 0:
+        return "0"
+    for unit, length in _MICROSECONDS.items():
+        if left % length == 0 and left // length < 1000:
+            return f"{left // length}{unit}"
+    parts = []
+    for unit, length in _MICROSECONDS.items():
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+def parse_size(value: object) -> int:
+    """`10MB` (10^6), `8KiB` (2^10), `512B` or a bare number of bytes -> bytes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value <= _LARGEST:
+            raise BadValue("must be a size between 0 and 8 EiB")
+        return value
+    if not isinstance(value, str):
+        raise BadValue("must be a size such as 10MB, 8KiB or 512B")
+    match = _SIZE.fullmatch(value.strip())
+    if match is None or len(match[1]) > _MOST_DIGITS:
+        raise BadValue(f"{shorten(value)} is not a size; write it like 10MB, 8KiB or 512B")
+    unit = match[2] or "B"
+    if unit not in _BYTES:
+        raise BadValue(
+            f"unknown size unit {unit!r}; use kB, MB, GB, TB (powers of 1000) "
+            "or KiB, MiB, GiB, TiB (powers of 1024)"
+        )
+    size = Decimal(match[1]) * _BYTES[unit]
+    if size != size.to_integral_value():
+        raise BadValue(f"{shorten(value)} is not a whole number of bytes")
+    if size > _LARGEST:
+        raise BadValue(f"{shorten(value)} is too large")
+    return int(size)
+
+
+def format_size(size: int) -> str:
+    """The shortest exact spelling: 10000000 -> `10MB`, 8192 -> `8KiB`."""
+    spellings = [
+        f"{size // scale}{unit}"
+        for unit, scale in _BYTES.items()
+        if unit != "KB" and size >= scale and size % scale == 0
+    ]
+    return min(spellings, key=len) if spellings else "0"
+
+
+def parse_size_comparison(value: object) -> SizeComparison:
+    """`> 10MB`, `<= 1MiB` -> operator and bytes."""
+    match = _COMPARISON.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise BadValue('must be a comparison with a size such as "> 10MB" or "<= 1MiB"')
+    return SizeComparison(match[1], parse_size(match[2]))
+
+
+def format_size_comparison(comparison: SizeComparison) -> str:
+    """The way back of parse_size_comparison."""
+    return f"{comparison.operator} {format_size(comparison.size)}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`[::1]:8080` -> ("::1", 8080); `:8080` -> ("", 8080). ValueError when it is not host:port."""
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        raise BadValue(f"{shorten(address)} has no port; write host:port")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise BadValue(f"{shorten(port)} is not a port number; ports go from 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+        except ValueError:
+            raise BadValue(f"{shorten(host)} is not an IPv6 address") from None
+    if ":" in host:
+        raise BadValue(f"{shorten(address)}: write an IPv6 address in brackets, like [::1]:8080")
+    return host, int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """The way back of split_address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_bind(value: object) -> str:
+    """An address to listen on: an IP address or `localhost` or nothing (all addresses), and a port."""
+    text = _address_text(value, "must be an address to listen on, such as 0.0.0.0:8080 or :8080")
+    if text.startswith("unix:"):
+        raise BadValue(
+            "unix sockets are not supported by this version; write an address such as 127.0.0.1:9900"
+        )
+    host, port = split_address(text)
+    if host and host != "localhost" and not _is_ip(host):
+        raise BadValue(
+            f"{shorten(host)} is not an IP address; write an IP address, localhost, "
+            "or only :port for all addresses"
+        )
+    return join_address(host, port)
+
+
+def parse_endpoint_address(value: object) -> str:
+    """Where an endpoint is: a host name or IP address and a port."""
+    text = _address_text(value, "must be an address such as 10.0.0.1:9001 or app.internal:9001")
+    host, port = split_address(text)
+    if not host:
+        raise BadValue(f"{shorten(text)} has no host; write host:port")
+    if port == 0:
+        raise BadValue("port 0 is no port of an endpoint; write the port that the server listens on")
+    if not _is_ip(host):
+        if not _HOST_NAME.fullmatch(host) or len(host) > 253:
+            raise BadValue(f"{shorten(host)} is not a host name or IP address")
+        if re.fullmatch(r"[0-9.]+", host):
+            raise BadValue(f"{shorten(host)} is not a complete IPv4 address")
+        host = host.lower()
+    return join_address(host, port)
+
+
+def parse_network(value: object) -> str:
+    """`10.0.0.0/8`, `10.0.0.1`, `fd00::/8` -> the canonical CIDR spelling."""
+    if not isinstance(value, str):
+        raise BadValue("must be an IP address or a network such as 10.0.0.0/8")
+    try:
+        return str(ipaddress.ip_network(value.strip()))
+    except ValueError:
+        pass
+    try:
+        wanted = ipaddress.ip_network(value.strip(), strict=False)
+    except ValueError:
+        raise BadValue(f"{shorten(value)} is not an IP address or a network such as 10.0.0.0/8") from None
+    raise BadValue(f"{shorten(value)} has bits set after the prefix; did you mean {wanted}?")
+
+
+def shorten(value: object) -> str:
+    """A value quoted for an error message, cut when it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _address_text(value: object, otherwise: str) -> str:
+    if not isinstance(value, str):
+        raise BadValue(otherwise)
+    return value.strip()
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host  # a scope id is no part of a portable configuration

@@ -1,0 +1,126 @@
+"""Worker: one event loop that serves a Runtime, from sockets to drained.
+
+In this version it is also the control plane's process (design, section 3): both share the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import traceback
+
+from lbd.config import schema
+from lbd.control.compile import Runtime, compile_runtime
+from lbd.control.log import Log
+from lbd.control.resolve import hosts_of, keep_resolving, resolve_hosts
+from lbd.control.sockets import bound_address, listen
+from lbd.engine.acceptor import Acceptor
+from lbd.engine.accesslog import LogWriter
+from lbd.engine.cluster import Cluster
+from lbd.engine.reactor import Reactor
+from lbd.engine.shared import Shared
+
+DRAIN_POLL_SECONDS = 0.02
+RESERVED_FDS = 64
+
+
+class Worker:
+    """Owns the reactor and the listening sockets of one process."""
+
+    def __init__(self, config: schema.Config, log: Log, shared: Shared) -> None:
+        self.config = config
+        self.log = log
+        self.shared = shared
+        self.reactor = Reactor(asyncio.get_running_loop(), self._on_fault)
+        self.runtime: Runtime | None = None
+        self.acceptors: list[Acceptor] = []
+        self.draining = False
+        self._resolving: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker listeners={len(self.acceptors)} {self.reactor!r}>"
+
+    async def start(self) -> None:
+        """Compile, bind everything, then accept: an error leaves nothing half open. Raises BindError, OSError."""
+        raise_fd_limit(self.log)
+        addresses = await resolve_hosts(hosts_of(self.config), self.log)
+        self.runtime = compile_runtime(
+            self.config, self.reactor, self.shared, addresses, open_log=LogWriter
+        )
+        self._bind(self.runtime)
+        self.reactor.start()
+        if any(not e.available for c in self.runtime.clusters.values() for e in c.endpoints):
+            self._resolving = asyncio.create_task(
+                keep_resolving(self.runtime.clusters.values(), self.log, Cluster.rebuild)
+            )
+
+    def _bind(self, runtime: Runtime) -> None:
+        made = []
+        try:
+            for setting in self.config.listeners:
+                made.extend((setting, listen(address, setting.backlog)) for address in setting.bind)
+        except BaseException:
+            for _, one in made:
+                one.close()
+            raise
+        for setting, one in made:
+            address = bound_address(one)
+            self.acceptors.append(
+                Acceptor(
+                    runtime.listeners[setting.name],
+                    one.detach(),
+                    tcp=setting.protocol == "tcp",
+                    on_problem=self._on_accept_problem,
+                )
+            )
+            self.log.info(f"listener {setting.name}: listening on {address} ({setting.protocol})")
+
+    def _on_fault(self, error: BaseException) -> None:
+        """An exception left a handler: a defect of lbd that cost one connection."""
+        where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
+        self.log.error(f"internal error, one connection closed: {where}")
+
+    def _on_accept_problem(self, name: str, error: int) -> None:
+        self.log.warning(f"listener {name}: accepting paused: {os.strerror(error)}")
+
+    def reopen_logs(self) -> None:
+        """After a log rotation."""
+        if self.runtime is not None:
+            for writer in self.runtime.log_writers.values():
+                writer.reopen()
+
+    async def drain(self, timeout: float | None) -> int:
+        """Stop accepting, let exchanges finish for up to `timeout` seconds; returns how many connections are left."""
+        assert self.runtime is not None
+        self.draining = True
+        for acceptor in self.acceptors:
+            acceptor.close()
+        listeners = self.runtime.listeners.values()
+        left = sum(listener.start_drain() for listener in listeners)
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        while left and (deadline is None or loop.time() < deadline):
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+            left = sum(listener.open_connections for listener in listeners)
+        return left
+
+    def stop(self) -> None:
+        """Let go of everything; what is still open is closed by the kernel."""
+        if self._resolving is not None:
+            self._resolving.cancel()
+        self.reactor.stop()
+        if self.runtime is not None:
+            for writer in self.runtime.log_writers.values():
+                writer.close()
+
+
+def raise_fd_limit(log: Log) -> None:
+    """Use all fds that the hard limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:
+        log.warning(f"cannot raise the limit of open files from {soft} to {hard}: {error}")

@@ -1,0 +1,121 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Accepting: listening socket -> Downstream of the listener's protocol.
+
+Strategy: accept4 until nothing is left or a turn is used up. Options that clients' sockets need (TCP_NODELAY) are set on
+the listening socket, from which Linux lets them inherit: no call per connection. When there is no free slot, fd or
+memory, accepting stops; the backlog holds the clients back, and accepting goes on when a connection has closed or the
+next tick finds fds again. Nothing spins: the edge-triggered event is spent, we come back by ourselves.
+"""
+
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy, memset
+
+from lbd.engine cimport sys as c
+from lbd.engine.downstream_http1 cimport Http1Downstream
+from lbd.engine.exchange cimport Downstream, Listener
+from lbd.engine.forwarded cimport format_address
+from lbd.engine.reactor cimport Handler, Reactor, Stream, open_stream
+from lbd.engine.tunnel cimport Tunnel, TunnelClient
+
+cdef enum:
+    TURN = 64
+    RETRY_MS = 100              # after EMFILE, ENOBUFS and their like
+
+
+cdef class Acceptor(Handler):
+    """One listening socket."""
+    cdef Listener listener
+    cdef Stream stream
+    cdef bint tcp
+    cdef object on_problem      # called with an errno when accepting has to pause
+
+    def __init__(self, Listener listener not None, int fd, *, bint tcp, on_problem):
+        self.listener = listener
+        self.tcp = tcp
+        self.on_problem = on_problem
+        self.stream = open_stream(listener.reactor, fd, self)
+        listener.acceptors.append(self.stream)
+
+    def __repr__(self):
+        return f"<Acceptor {self.listener.name}>"
+
+    def close(self):
+        """Stop listening; owns and closes the fd."""
+        if self.stream is not None:
+            self.listener.acceptors.remove(self.stream)
+            self.stream.close()
+            self.stream = None
+
+    cdef int on_readable(self, Stream stream) except -1:
+        cdef c.sockaddr_storage address
+        cdef c.socklen_t size
+        cdef Listener listener = self.listener
+        cdef int fd, turn
+        for turn in range(TURN):
+            if listener.n_connections >= listener.max_connections:
+                listener.paused = True
+                listener.stats.accept_pauses += 1
+                return 0
+            size = sizeof(address)
+            fd = c.accept4(stream.fd, <c.sockaddr*> &address, &size, c.SOCK_NONBLOCK | c.SOCK_CLOEXEC)
+            if fd < 0:
+                if c.errno == c.EAGAIN:
+                    stream.readable = False
+                    return 0
+                if c.errno == c.EINTR or c.errno == c.ECONNABORTED:
+                    continue
+                return self._pause(stream, c.errno)
+            listener.stats.accepted += 1
+            self._open(fd, &address)
+        listener.reactor.defer(stream)
+        return 0
+
+    cdef int _pause(self, Stream stream, int error) except -1:
+        """Out of fds or memory, or a protocol error of the network: try again a little later."""
+        self.listener.stats.accept_errors += 1
+        if not self.listener.paused:
+            self.listener.paused = True
+            self.listener.stats.accept_pauses += 1
+            self.on_problem(self.listener.name, error)
+        stream.set_timer(RETRY_MS)
+        return 0
+
+    cdef int on_timeout(self, Stream stream) except -1:
+        self.listener.paused = False
+        return self.on_readable(stream)
+
+    cdef int on_fault(self, Stream stream) except -1:
+        stream.set_timer(RETRY_MS)          # the connection that raised is closed; the listener must live
+        return 0
+
+    cdef int _open(self, int fd, c.sockaddr_storage* address) except -1:
+        cdef Listener listener = self.listener
+        cdef Downstream downstream
+        cdef TunnelClient client
+        cdef Http1Downstream http
+        if self.tcp:
+            client = TunnelClient.__new__(TunnelClient)
+            downstream = client
+        else:
+            http = Http1Downstream.__new__(Http1Downstream)
+            downstream = http
+        downstream.listener = listener
+        downstream.stream = open_stream(listener.reactor, fd, downstream)
+        _take_address(downstream, address)
+        listener.enlist(downstream)
+        if self.tcp:
+            (<Tunnel> Tunnel.__new__(Tunnel)).start(client)
+        else:
+            downstream.stream.set_timer(listener.head_ms)
+        return 0
+
+
+cdef void _take_address(Downstream downstream, const c.sockaddr_storage* address) noexcept:
+    """The peer's address as 16 bytes and as text."""
+    memset(downstream.peer, 0, 16)
+    if address.ss_family == c.AF_INET:
+        downstream.peer[10] = downstream.peer[11] = 0xff
+        memcpy(downstream.peer + 12, &(<const c.sockaddr_in*> address).sin_addr, 4)
+    elif address.ss_family == c.AF_INET6:
+        memcpy(downstream.peer, &(<const c.sockaddr_in6*> address).sin6_addr, 16)
+    downstream.peer_text_len = <uint8_t> format_address(downstream.peer, downstream.peer_text)

@@ -1,0 +1,97 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The one place that decides who the client is, for limits, matchers and logs.
+
+Behind trusted proxies it is the rightmost address in X-Forwarded-For that is not one of them: all that stands left of
+it may be invented. A value that is no address ends the walk, and the last good hop is taken.
+"""
+
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy, memset
+
+from lbd.engine cimport sys as c
+from lbd.engine.exchange cimport Listener
+from lbd.engine.http1 cimport K_FORWARDED_FOR, Field, Head
+
+cdef extern from "<arpa/inet.h>" nogil:
+    int inet_pton(int, const char*, void*)
+
+
+cdef bint _parse(const char* p, size_t n, uint8_t* out) noexcept nogil:
+    """Text to 16 bytes; brackets and a port are accepted, as some proxies write them."""
+    cdef char[64] text
+    cdef size_t i
+    cdef size_t colons = 0
+    if n and p[0] == c'[':
+        p += 1
+        n -= 1
+        for i in range(n):
+            if p[i] == c']':
+                n = i
+                break
+    if n == 0 or n >= sizeof(text):
+        return False
+    memcpy(text, p, n)
+    text[n] = 0
+    for i in range(n):
+        colons += p[i] == c':'
+    if colons == 1:
+        for i in range(n):
+            if text[i] == c':':
+                text[i] = 0
+    if colons < 2:
+        memset(out, 0, 10)
+        out[10] = out[11] = 0xff
+        return inet_pton(c.AF_INET, text, out + 12) == 1
+    return inet_pton(c.AF_INET6, text, out) == 1
+
+
+cdef void find_client(Listener listener, const Head* head, const uint8_t* peer, uint8_t* client) noexcept:
+    """Write the client's address: the peer's, unless that is a trusted proxy which names another."""
+    cdef int f
+    cdef const Field* field
+    cdef const char* value
+    cdef size_t end, start, stop
+    cdef uint8_t[16] hop
+    memcpy(client, peer, 16)
+    if head.n_forwarded == 0 or not listener.trusts(peer):
+        return
+    for f in range(<int> head.n_fields - 1, -1, -1):
+        field = &head.fields[f]
+        if field.kind != K_FORWARDED_FOR:
+            continue
+        value = head.base + field.value
+        end = field.value_len
+        while True:
+            start = end
+            while start > 0 and value[start - 1] != c',':
+                start -= 1
+            stop = end
+            end = start
+            while start < stop and (value[start] == c' ' or value[start] == c'\t'):
+                start += 1
+            while stop > start and (value[stop - 1] == c' ' or value[stop - 1] == c'\t'):
+                stop -= 1
+            if not _parse(value + start, stop - start, hop):
+                return
+            memcpy(client, hop, 16)
+            if not listener.trusts(hop):
+                return
+            if end == 0:
+                break
+            end -= 1
+
+
+cdef int format_address(const uint8_t* address, char* out) noexcept nogil:
+    """Text of an address into 46 bytes; its length. IPv4 in dotted form."""
+    cdef int i
+    cdef bint mapped = address[10] == 0xff and address[11] == 0xff
+    for i in range(10):
+        mapped = mapped and address[i] == 0
+    if mapped:
+        c.inet_ntop(c.AF_INET, address + 12, out, 46)
+    else:
+        c.inet_ntop(c.AF_INET6, address, out, 46)
+    i = 0
+    while out[i]:
+        i += 1
+    return i

@@ -1,0 +1,211 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The matchers that tables cannot decide: method, header, query, cookie, source network, declared body size.
+
+Each looks at the raw head by offsets; nothing is copied and no Python object is made. Values are globs ("*" = any run
+of characters), matched in O(pattern x value) at worst and without back-tracking state.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcmp
+
+import ipaddress
+
+from lbd.engine.http1 cimport BODY_CHUNKED, BODY_LENGTH, Field, Head, find_field
+from lbd.engine.router cimport Matcher, RequestView
+
+
+cdef bint glob_match(const char* p, size_t pn, const char* s, size_t n) noexcept nogil:
+    """Glob with "*" only; the classic two-pointer walk that goes back to the last star."""
+    cdef size_t i = 0
+    cdef size_t j = 0
+    cdef size_t star = pn
+    cdef size_t mark = 0
+    while j < n:
+        if i < pn and p[i] == c'*':
+            star = i
+            mark = j
+            i += 1
+        elif i < pn and p[i] == s[j]:
+            i += 1
+            j += 1
+        elif star < pn:
+            mark += 1
+            j = mark
+            i = star + 1
+        else:
+            return False
+    while i < pn and p[i] == c'*':
+        i += 1
+    return i == pn
+
+
+cdef class ValueMatcher(Matcher):
+    """Base: any of some globs, or presence, or absence."""
+    cdef readonly str label
+    cdef bytes name
+    cdef tuple globs                # () with want_present: any value
+    cdef bint want_present
+
+    def __init__(self, name, values):
+        self.name = name.encode("latin-1")
+        self.want_present = values is not False
+        self.globs = () if isinstance(values, bool) else tuple(v.encode() for v in values)
+        self.label = f"{type(self).__name__.lower()} {name}"
+
+    def __repr__(self):
+        wanted = [g.decode() for g in self.globs] or ("present" if self.want_present else "absent")
+        return f"<{type(self).__name__} {self.name.decode('latin-1')} {wanted}>"
+
+    cdef bint accepts(self, const char* value, size_t n) noexcept:
+        cdef bytes glob
+        if not self.globs:
+            return True
+        for glob in self.globs:
+            if glob_match(<const char*> glob, len(glob), value, n):
+                return True
+        return False
+
+
+cdef class Header(ValueMatcher):
+    """A header field; with several of that name, any of them may match."""
+
+    def __init__(self, name, values):
+        super().__init__(name.lower(), values)
+
+    cdef bint match(self, const RequestView* request) noexcept:
+        cdef const Head* head = request.head
+        cdef int at = -1
+        cdef Field* field
+        while True:
+            at = find_field(head, <const char*> self.name, len(self.name), at + 1)
+            if at < 0:
+                return not self.want_present
+            if not self.want_present:
+                return False
+            field = &head.fields[at]
+            if self.accepts(head.base + field.value, field.value_len):
+                return True
+
+
+cdef class Query(ValueMatcher):
+    """A parameter of the query string, compared as it stands there (percent-encoded)."""
+
+    cdef bint match(self, const RequestView* request) noexcept:
+        cdef const Head* head = request.head
+        if head.has_query and self._find(head.base + head.query, head.query_len, c'&'):
+            return self.want_present
+        return not self.want_present
+
+    cdef bint _find(self, const char* p, size_t n, char separator) noexcept:
+        """Is there a pair of this name whose value is accepted (or any pair, when absence is wanted)?"""
+        cdef size_t i = 0
+        cdef size_t start, equals, name_len
+        cdef size_t m = len(self.name)
+        while i <= n:
+            while i < n and p[i] == c' ':
+                i += 1
+            start = i
+            while i < n and p[i] != separator:
+                i += 1
+            equals = start
+            while equals < i and p[equals] != c'=':
+                equals += 1
+            name_len = equals - start
+            if name_len == m and memcmp(p + start, <const char*> self.name, m) == 0:
+                if equals < i:
+                    equals += 1
+                if not self.want_present or self.accepts(p + equals, i - equals):
+                    return True
+            i += 1
+        return False
+
+
+cdef class Cookie(Query):
+    """A cookie of the Cookie fields (RFC 6265 4.2.1)."""
+
+    cdef bint match(self, const RequestView* request) noexcept:
+        cdef const Head* head = request.head
+        cdef int at = -1
+        while True:
+            at = find_field(head, b"cookie", 6, at + 1)
+            if at < 0:
+                return not self.want_present
+            if self._find(head.base + head.fields[at].value, head.fields[at].value_len, c';'):
+                return self.want_present
+
+
+cdef class MethodIn(Matcher):
+    """The request method (case-sensitive, RFC 9110 9.1)."""
+    cdef tuple methods
+
+    def __init__(self, methods):
+        self.methods = tuple(m.encode() for m in methods)
+
+    def __repr__(self):
+        return f"<MethodIn {[m.decode() for m in self.methods]}>"
+
+    cdef bint match(self, const RequestView* request) noexcept:
+        cdef bytes method
+        for method in self.methods:
+            if (<uint32_t> len(method) == request.head.method_len
+                    and memcmp(<const char*> method, request.head.base, request.head.method_len) == 0):
+                return True
+        return False
+
+
+cdef class Source(Matcher):
+    """The client's address (behind trusted proxies: the one they report) in one of some networks."""
+    cdef list networks
+    cdef bytes table                # 17 bytes each: address, prefix length (IPv4 mapped into IPv6)
+
+    def __init__(self, networks):
+        self.networks = [str(n) for n in networks]
+        self.table = network_table(networks)
+
+    def __repr__(self):
+        return f"<Source {self.networks}>"
+
+    cdef bint match(self, const RequestView* request) noexcept:
+        return in_networks(<const uint8_t*> <const char*> self.table, len(self.table), request.client)
+
+
+def network_table(networks):
+    """Networks as the flat table that in_networks reads."""
+    rows = []
+    for network in networks:
+        network = ipaddress.ip_network(network, strict=False)
+        packed = network.network_address.packed
+        if network.version == 4:
+            rows.append(b"\0" * 10 + b"\xff\xff" + packed + bytes([network.prefixlen + 96]))
+        else:
+            rows.append(packed + bytes([network.prefixlen]))
+    return b"".join(rows)
+
+
+cdef bint in_networks(const uint8_t* table, size_t n, const uint8_t* address) noexcept nogil:
+    cdef size_t i = 0
+    cdef int bits, whole
+    while i < n:
+        bits = table[i + 16]
+        whole = bits >> 3
+        if memcmp(table + i, address, whole) == 0 and (
+                bits & 7 == 0 or (table[i + whole] ^ address[whole]) >> (8 - (bits & 7)) == 0):
+            return True
+        i += 17
+    return False
+
+
+cdef class BodySize(Matcher):
+    """The declared Content-Length; 0 without a body. A chunked body declares nothing and never matches."""
+    cdef int64_t low, high
+
+    def __init__(self, low, high):
+        self.low = low
+        self.high = high
+
+    def __repr__(self):
+        return f"<BodySize {self.low}..{self.high}>"
+
+    cdef bint match(self, const RequestView* request) noexcept:
+        cdef int64_t size = request.head.content_length if request.head.framing == BODY_LENGTH else 0
+        return request.head.framing != BODY_CHUNKED and self.low <= size <= self.high

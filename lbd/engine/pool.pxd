@@ -1,0 +1,65 @@
+# cython: language_level=3
+"""Upstream connections of one endpoint: idle ones, those in use, and who waits. See pool.pyx."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from lbd.engine.reactor cimport Handler, Reactor, Stream
+from lbd.engine.shared cimport EndpointStats
+from lbd.engine.sys cimport sockaddr_storage, socklen_t
+
+
+cdef class Waiter:
+    cdef Waiter queue_next
+    cdef void* queue_prev               # borrowed
+    cdef bint queued
+
+    cdef int on_connection(self, PooledConnection connection) except -1
+    cdef int on_no_connection(self, int reason) except -1
+    cdef PooledConnection fresh(self)
+
+
+cdef class PooledConnection(Handler):
+    cdef Stream stream
+    cdef ConnectionPool pool
+    cdef PooledConnection idle_next
+    cdef void* idle_prev                # borrowed
+    cdef Waiter waiter                  # who gets it once it is connected
+    cdef bint idle
+    cdef bint connecting
+    cdef bint counted                   # in pool.open
+    cdef uint64_t expires               # ms; 0 = never
+    cdef uint32_t requests
+
+    cdef int on_idle_readable(self) except -1
+    cdef void drop(self, bint reset) noexcept
+    cdef void finish_connect(self, int reason)
+
+
+cdef class Protocol:
+    cdef readonly str name
+
+    cdef PooledConnection new_connection(self)
+
+
+cdef class ConnectionPool:
+    cdef Reactor reactor
+    cdef sockaddr_storage address
+    cdef socklen_t address_len
+    cdef EndpointStats* stats
+    cdef PooledConnection idle_top
+    cdef Waiter queue_head
+    cdef void* queue_tail               # borrowed
+    cdef uint32_t open, idle_count, queue_len
+    cdef uint32_t max_open, max_idle, max_queue, max_requests
+    cdef uint64_t connect_ms, idle_ms, lifetime_ms
+    cdef bint closed
+
+    cdef PooledConnection take_idle(self)
+    cdef bint is_full(self) noexcept
+    cdef int connect(self, Waiter waiter, PooledConnection fresh) except -1
+    cdef bint enqueue(self, Waiter waiter) noexcept
+    cdef void leave_queue(self, Waiter waiter) noexcept
+    cdef int give_back(self, PooledConnection connection) except -1
+    cdef void forget_idle(self, PooledConnection connection) noexcept
+    cdef int on_closed(self) except -1
+    cdef void close_idle(self) noexcept

@@ -1,0 +1,291 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""ConnectionPool: the upstream connections of one endpoint in one worker.
+
+Strategy: idle connections form a LIFO stack (the warmest is reused, the coldest run into their idle timeout); an
+intrusive FIFO holds those who wait when `max_open` is reached. A returned or closed connection serves the first in the
+queue before anything else. All operations are O(1).
+
+Invariants: open counts connecting, busy and idle connections; a connection is in the idle stack exactly when
+`idle` is set; any byte or end on an idle connection closes it (RFC 9112 9.5: nothing may come unasked).
+"""
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+import socket as pysocket
+
+cimport cython
+
+from lbd.engine cimport sys as c
+from lbd.engine.reactor cimport Reactor, Stream, open_stream
+from lbd.engine.reasons cimport R_CONNECT_FAILED, R_CONNECT_TIMEOUT, R_NONE
+
+
+@cython.no_gc
+cdef class Waiter:
+    """Someone who wants an upstream connection."""
+
+    cdef int on_connection(self, PooledConnection connection) except -1:
+        return 0
+
+    cdef int on_no_connection(self, int reason) except -1:
+        return 0
+
+    cdef PooledConnection fresh(self):
+        """A connection object of the protocol that this waiter speaks."""
+        raise NotImplementedError
+
+
+@cython.no_gc
+cdef class PooledConnection(Handler):
+    """An upstream connection; the protocol's subclass says what happens while it is busy."""
+
+    cdef int on_writable(self, Stream stream) except -1:
+        if self.connecting:
+            self.finish_connect(R_NONE)
+        return 0
+
+    cdef int on_readable(self, Stream stream) except -1:
+        if self.connecting:
+            if stream.hangup:
+                self.finish_connect(R_NONE)
+            return 0
+        return self.on_idle_readable()
+
+    cdef int on_idle_readable(self) except -1:
+        """The endpoint closed or spoke out of turn."""
+        self.drop(False)
+        return 0
+
+    cdef int on_timeout(self, Stream stream) except -1:
+        if self.connecting:
+            self.finish_connect(R_CONNECT_TIMEOUT)
+        else:
+            self.drop(False)
+        return 0
+
+    cdef int on_fault(self, Stream stream) except -1:
+        self.drop(True)
+        return 0
+
+    cdef void finish_connect(self, int reason):
+        """The connect ended: hand over, or tell the waiter why not."""
+        cdef Waiter waiter = self.waiter
+        cdef int error = 0
+        cdef c.socklen_t size = sizeof(error)
+        if reason == R_NONE:
+            c.getsockopt(self.stream.fd, c.SOL_SOCKET, c.SO_ERROR, &error, &size)
+            if error:
+                reason = R_CONNECT_FAILED
+        self.connecting = False
+        self.waiter = None
+        self.stream.set_timer(0)
+        if reason != R_NONE:
+            self.pool.stats.connect_failures += 1
+            self.stream.error = error
+            self.drop(False)
+            if waiter is not None:
+                waiter.on_no_connection(reason)
+        elif waiter is None:
+            self.drop(False)
+        else:
+            waiter.on_connection(self)
+
+    cdef void drop(self, bint reset) noexcept:
+        """Close for good and let the pool use the place."""
+        cdef ConnectionPool pool = self.pool
+        if self.idle:
+            pool.forget_idle(self)
+        if self.stream is not None:
+            if reset:
+                self.stream.reset()
+            else:
+                self.stream.close()
+            self.stream = None
+        if self.counted:
+            self.counted = False
+            pool.open -= 1
+            pool.stats.open -= 1
+            pool.on_closed()
+
+
+cdef class Protocol:
+    """What is spoken to the endpoints of a cluster: makes connection objects (see upstream_http1.pyx)."""
+
+    cdef PooledConnection new_connection(self):
+        raise NotImplementedError
+
+
+cdef class ConnectionPool:
+    """Limits come from compile: counts, and milliseconds (0 = none)."""
+
+    def __cinit__(self, Reactor reactor not None, host, int port, *, unsigned int max_open, unsigned int max_idle,
+                  unsigned int max_queue, unsigned int max_requests, connect_ms, idle_ms, lifetime_ms):
+        self.reactor = reactor
+        self.max_open = max_open
+        self.max_idle = max_idle
+        self.max_queue = max_queue
+        self.max_requests = max_requests
+        self.connect_ms = connect_ms
+        self.idle_ms = idle_ms
+        self.lifetime_ms = lifetime_ms
+        if host is not None:
+            self.set_address(host, port)
+
+    def set_address(self, str host not None, int port):
+        """Where to connect: an IP literal. Idle connections to another address are not kept."""
+        cdef c.sockaddr_in* v4 = <c.sockaddr_in*> &self.address
+        cdef c.sockaddr_in6* v6 = <c.sockaddr_in6*> &self.address
+        cdef bytes raw
+        cdef unsigned short network_port = pysocket.htons(port)
+        if ":" in host:
+            raw = pysocket.inet_pton(pysocket.AF_INET6, host)
+            v6.sin6_family = c.AF_INET6
+            v6.sin6_port = network_port
+            memcpy(&v6.sin6_addr, <const char*> raw, 16)
+            self.address_len = sizeof(c.sockaddr_in6)
+        else:
+            raw = pysocket.inet_pton(pysocket.AF_INET, host)
+            v4.sin_family = c.AF_INET
+            v4.sin_port = network_port
+            memcpy(&v4.sin_addr, <const char*> raw, 4)
+            self.address_len = sizeof(c.sockaddr_in)
+
+    def __repr__(self):
+        return f"<ConnectionPool open={self.open} idle={self.idle_count} queued={self.queue_len}>"
+
+    cdef PooledConnection take_idle(self):
+        """The most recently used idle connection, or None."""
+        cdef PooledConnection top
+        while True:
+            top = self.idle_top
+            if top is None:
+                return None
+            if top.expires and top.expires <= self.reactor.wheel.now:
+                top.drop(False)
+                continue
+            self.forget_idle(top)
+            top.stream.set_timer(0)
+            return top
+
+    cdef bint is_full(self) noexcept:
+        return self.max_open != 0 and self.open >= self.max_open
+
+    cdef int connect(self, Waiter waiter, PooledConnection fresh) except -1:
+        """Start a connection for the waiter. 0, or minus a Reason when it failed at once (the waiter is not called)."""
+        cdef int one = 1
+        cdef int fd = c.socket(self.address.ss_family, c.SOCK_STREAM | c.SOCK_NONBLOCK | c.SOCK_CLOEXEC, 0)
+        cdef Stream stream
+        self.stats.connects += 1
+        if fd < 0:
+            self.stats.connect_failures += 1
+            return -<int> R_CONNECT_FAILED
+        c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_NODELAY, &one, sizeof(one))
+        if c.connect(fd, <c.sockaddr*> &self.address, self.address_len) < 0 and c.errno != c.EINPROGRESS:
+            c.close(fd)
+            self.stats.connect_failures += 1
+            return -<int> R_CONNECT_FAILED
+        stream = open_stream(self.reactor, fd, fresh)
+        stream.blocked = True
+        fresh.stream = stream
+        fresh.pool = self
+        fresh.connecting = True
+        fresh.waiter = waiter
+        fresh.counted = True
+        if self.lifetime_ms:                # spread by up to 10 % so that connections of one burst do not end together
+            fresh.expires = (self.reactor.wheel.now + self.lifetime_ms
+                             - self.reactor.random() % (self.lifetime_ms // 10 + 1))
+        self.open += 1
+        self.stats.open += 1
+        stream.set_timer(self.connect_ms)
+        return 0
+
+    cdef bint enqueue(self, Waiter waiter) noexcept:
+        """Wait for a connection; False when the queue is full."""
+        if self.queue_len >= self.max_queue:
+            return False
+        waiter.queued = True
+        waiter.queue_next = None
+        waiter.queue_prev = self.queue_tail
+        if self.queue_tail == NULL:
+            self.queue_head = waiter
+        else:
+            (<Waiter> self.queue_tail).queue_next = waiter
+        self.queue_tail = <void*> waiter
+        self.queue_len += 1
+        self.stats.queued += 1
+        return True
+
+    cdef void leave_queue(self, Waiter waiter) noexcept:
+        cdef Waiter after = waiter.queue_next
+        if not waiter.queued:
+            return
+        waiter.queued = False
+        if after is None:
+            self.queue_tail = waiter.queue_prev
+        else:
+            after.queue_prev = waiter.queue_prev
+        if waiter.queue_prev == NULL:
+            self.queue_head = after
+        else:
+            (<Waiter> waiter.queue_prev).queue_next = after
+        waiter.queue_prev = NULL
+        waiter.queue_next = None
+        self.queue_len -= 1
+        self.stats.queued -= 1
+
+    cdef int give_back(self, PooledConnection connection) except -1:
+        """A clean connection with nothing under way: to the first in the queue, to the stack, or closed."""
+        cdef Waiter first = self.queue_head
+        connection.requests += 1
+        if (self.closed or connection.stream.hangup or (self.max_requests and connection.requests >= self.max_requests)
+                or (connection.expires and connection.expires <= self.reactor.wheel.now)):
+            connection.drop(False)
+            return 0
+        if first is not None:
+            self.leave_queue(first)
+            return first.on_connection(connection)
+        if self.idle_count >= self.max_idle:
+            connection.drop(False)
+            return 0
+        connection.idle = True
+        connection.idle_prev = NULL
+        connection.idle_next = self.idle_top
+        if self.idle_top is not None:
+            self.idle_top.idle_prev = <void*> connection
+        self.idle_top = connection
+        self.idle_count += 1
+        self.stats.idle += 1
+        connection.stream.set_timer(self.idle_ms)
+        return 0
+
+    cdef void forget_idle(self, PooledConnection connection) noexcept:
+        cdef PooledConnection after = connection.idle_next
+        connection.idle = False
+        if after is not None:
+            after.idle_prev = connection.idle_prev
+        if connection.idle_prev == NULL:
+            self.idle_top = after
+        else:
+            (<PooledConnection> connection.idle_prev).idle_next = after
+        connection.idle_prev = NULL
+        connection.idle_next = None
+        self.idle_count -= 1
+        self.stats.idle -= 1
+
+    cdef int on_closed(self) except -1:
+        """A place is free: connect for the first in the queue."""
+        cdef Waiter first
+        cdef int status
+        while self.queue_head is not None and not self.is_full():
+            first = self.queue_head
+            self.leave_queue(first)
+            status = self.connect(first, first.fresh())
+            if status < 0:
+                first.on_no_connection(-status)
+        return 0
+
+    cdef void close_idle(self) noexcept:
+        self.closed = True
+        while self.idle_top is not None:
+            self.idle_top.drop(False)

@@ -1,0 +1,200 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Heads as lbd sends them on: what came in, less what ends here, plus what a proxy adds.
+
+Strategy: kept lines are copied in runs, so an ordinary head is one memcpy with a few lines behind it. Hop-by-hop fields
+and those that Connection names are left out (RFC 9110 7.6.1), forwarding fields of peers that are not trusted are
+replaced, trailers pass only by name (RFC 9110 6.5.1). The writers trust the parser: no bytes get here unchecked.
+
+Room: out must hold head.length + 2 * head.authority_len + how.host_len + ADDITIONS_MAX bytes; paths never grow, and
+the forwarded addresses that are joined stood in the head before.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from lbd.engine.body cimport TRAILER_FIELDS_MAX, Body
+from lbd.engine.buffer cimport buffer_append, buffer_len, buffer_ptr
+from lbd.engine.http1 cimport (
+    BODY_CHUNKED, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED_FOR, K_FORWARDED_HOST, K_FORWARDED_OTHER,
+    K_FORWARDED_PROTO, K_HOP, K_HOST, K_NOMINATED, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER, K_TRANSFER_ENCODING,
+    K_UNDERSCORE, K_UPGRADE, M_OPTIONS, PARSE_DONE, Field, Head, parse_field_lines,
+)
+
+
+cdef inline char* _put(char* out, const char* p, size_t n) noexcept nogil:
+    memcpy(out, p, n)
+    return out + n
+
+
+cdef inline uint32_t _line_end(const Head* head, uint32_t i) noexcept nogil:
+    return head.fields[i + 1].name if i + 1 < head.n_fields else head.length - 2
+
+
+cdef bint _keep_in_request(const Head* head, const Field* field, const RequestRewrite* how) noexcept nogil:
+    if field.kind == K_HOST:
+        return not how.replace_host
+    if field.kind == K_CONTENT_LENGTH or field.kind == K_TRANSFER_ENCODING:
+        return True
+    if field.kind == K_EXPECT:
+        return head.minor == 1
+    if field.kind == K_TRAILER:
+        return head.framing == BODY_CHUNKED
+    if field.kind == K_REQUEST_ID:
+        return how.keep_request_id
+    if field.kind == K_FORWARDED_PROTO or field.kind == K_FORWARDED_HOST or field.kind == K_FORWARDED_OTHER:
+        return how.trusted
+    return not (field.kind == K_HOP or field.kind == K_CONNECTION or field.kind == K_UPGRADE or field.kind == K_TE
+                or field.kind == K_FORWARDED_FOR or field.kind == K_UNDERSCORE or field.kind == K_NOMINATED)
+
+
+cdef char* _request_line(char* out, const Head* head, const RequestRewrite* how) noexcept nogil:
+    out = _put(out, head.base, head.method_len)
+    out[0] = c' '
+    out += 1
+    if how.path != NULL:
+        out = _put(out, how.path, how.path_len)
+    elif head.path_len:
+        out = _put(out, head.base + head.path, head.path_len)
+    elif head.method == M_OPTIONS and not head.has_query:
+        out = _put(out, b"*", 1)                    # RFC 9112 3.2.4
+    else:
+        out = _put(out, b"/", 1)                    # absolute-form without a path (RFC 9112 3.2.1)
+    if head.has_query:
+        out[0] = c'?'
+        out = _put(out + 1, head.base + head.query, head.query_len)
+    return _put(out, b" HTTP/1.1\r\n", 11)
+
+
+cdef char* _forwarding(char* out, const Head* head, const RequestRewrite* how) noexcept nogil:
+    """The fields that say where the request came from."""
+    cdef uint32_t i
+    cdef bint proto = False
+    cdef bint host = False
+    out = _put(out, b"X-Forwarded-For: ", 17)
+    if head.n_forwarded and how.trusted:
+        for i in range(head.n_fields):
+            if head.fields[i].kind == K_FORWARDED_FOR and head.fields[i].value_len:
+                out = _put(out, head.base + head.fields[i].value, head.fields[i].value_len)
+                out = _put(out, b", ", 2)
+            proto |= head.fields[i].kind == K_FORWARDED_PROTO
+            host |= head.fields[i].kind == K_FORWARDED_HOST
+    out = _put(out, how.client, how.client_len)
+    if not proto:
+        if how.secure:
+            out = _put(out, b"\r\nX-Forwarded-Proto: https", 26)
+        else:
+            out = _put(out, b"\r\nX-Forwarded-Proto: http", 25)
+    if not host:
+        out = _put(out, b"\r\nX-Forwarded-Host: ", 20)
+        out = _put(out, head.authority, head.authority_len)
+    if head.minor == 1:
+        out = _put(out, b"\r\nVia: 1.1 lbd", 14)
+    else:
+        out = _put(out, b"\r\nVia: 1.0 lbd", 14)
+    if not how.keep_request_id:
+        out = _put(out, b"\r\nX-Request-ID: ", 16)
+        out = _put(out, how.request_id, 32)
+    return _put(out, b"\r\n", 2)
+
+
+cdef size_t write_request(char* out, const Head* head, const RequestRewrite* how) noexcept nogil:
+    """The head for endpoints; returns its length."""
+    cdef char* start = out
+    cdef uint32_t run = 0
+    cdef uint32_t i
+    if how.path != NULL or head.absolute or head.minor == 0:
+        out = _request_line(out, head, how)
+        run = head.fields_start
+    if how.replace_host:
+        if run == 0:
+            out = _put(out, head.base, head.fields_start)
+            run = head.fields_start
+        out = _put(out, b"Host: ", 6)
+        out = _put(out, how.host, how.host_len)
+        out = _put(out, b"\r\n", 2)
+    if head.special or how.replace_host:
+        for i in range(head.n_fields):
+            if head.fields[i].kind != K_PLAIN and not _keep_in_request(head, &head.fields[i], how):
+                out = _put(out, head.base + run, head.fields[i].name - run)
+                run = _line_end(head, i)
+    out = _put(out, head.base + run, head.length - 2 - run)
+    out = _forwarding(out, head, how)
+    if how.upgrade:
+        out = _put(out, b"Connection: Upgrade\r\nUpgrade: ", 30)
+        out = _put(out, head.base + head.fields[head.upgrade].value, head.fields[head.upgrade].value_len)
+        out = _put(out, b"\r\n", 2)
+    out = _put(out, b"\r\n", 2)
+    return <size_t> (out - start)
+
+
+cdef bint _keep_in_response(const Head* head, const Field* field, uint8_t framing) noexcept nogil:
+    if field.kind == K_CONTENT_LENGTH:
+        return framing != BODY_CHUNKED and head.status >= 200 and head.status != 204
+    if field.kind == K_UPGRADE:
+        return head.status == 101 or head.status == 426
+    if field.kind == K_TRAILER:
+        return framing == BODY_CHUNKED
+    return not (field.kind == K_HOP or field.kind == K_CONNECTION or field.kind == K_NOMINATED
+                or field.kind == K_TRANSFER_ENCODING or field.kind == K_TE)
+
+
+cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint close, bint keep_alive_10) noexcept nogil:
+    """The head for the client, framed as given; returns its length."""
+    cdef char* start = out
+    cdef uint32_t run = 0
+    cdef uint32_t i
+    if head.minor == 0:
+        out = _put(out, b"HTTP/1.1", 8)
+        run = 8
+    if head.special:
+        for i in range(head.n_fields):
+            if head.fields[i].kind != K_PLAIN and not _keep_in_response(head, &head.fields[i], framing):
+                out = _put(out, head.base + run, head.fields[i].name - run)
+                run = _line_end(head, i)
+    out = _put(out, head.base + run, head.length - 2 - run)
+    if framing == BODY_CHUNKED:
+        out = _put(out, b"Transfer-Encoding: chunked\r\n", 28)
+    if head.status == 101:
+        out = _put(out, b"Connection: Upgrade\r\n", 21)
+    elif close:
+        out = _put(out, b"Connection: close\r\n", 19)
+    elif keep_alive_10:
+        out = _put(out, b"Connection: keep-alive\r\n", 24)
+    out = _put(out, b"\r\n", 2)
+    return <size_t> (out - start)
+
+
+cdef size_t write_trailers(char* out, size_t room, Body* body, frozenset allowed, Head* scratch):
+    """The last chunk and the trailers that may pass; 0 when the section is malformed or too long."""
+    cdef char* start = out
+    cdef Field* field
+    cdef uint32_t i
+    cdef bytes name
+    out = _put(out, b"0\r\n", 3)
+    if buffer_len(&body.trailers):
+        if buffer_len(&body.trailers) + 5 > room or not buffer_append(&body.trailers, b"\r\n", 2):
+            return 0
+        scratch.base = buffer_ptr(&body.trailers)
+        if parse_field_lines(scratch.base, 0, buffer_len(&body.trailers), TRAILER_FIELDS_MAX, scratch) != PARSE_DONE:
+            return 0
+        for i in range(scratch.n_fields):
+            field = &scratch.fields[i]
+            name = scratch.base[field.name:field.name + field.name_len].lower()
+            if field.kind == K_PLAIN and (name in allowed or name.startswith((b"grpc-", b"x-amz-checksum-"))):
+                out = _put(out, scratch.base + field.name, _line_end(scratch, i) - field.name)
+    out = _put(out, b"\r\n", 2)
+    return <size_t> (out - start)
+
+
+cdef size_t write_chunk_line(char* end, size_t n) noexcept nogil:
+    """Write "<n in hex> CR LF" so that it ends before `end`; returns its length."""
+    cdef const char* digits = b"0123456789abcdef"
+    cdef char* p = end - 2
+    p[0] = c'\r'
+    p[1] = c'\n'
+    while True:
+        p -= 1
+        p[0] = digits[n & 15]
+        n >>= 4
+        if n == 0:
+            return <size_t> (end - p)

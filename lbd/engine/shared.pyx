@@ -1,0 +1,129 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The shared state block: one anonymous shared mapping made before workers fork, holding every counter and gauge.
+
+Strategy: each (kind, name) owns one cache-aligned record per worker, written by that worker with plain stores and
+summed by whoever reads, so that counting costs one increment and no atomics. Records are found by identity, not by
+position: a reload that keeps a route or an endpoint keeps its numbers. The address space is reserved, the memory is
+only used where it is touched.
+"""
+
+import mmap
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint64_t
+from libc.string cimport memset
+
+from lbd.engine.reasons cimport REASONS_COUNT
+
+import lbd.engine.reasons
+
+cdef enum:
+    LINE = 64
+
+KNOWN_STATUS = (
+    200, 201, 202, 203, 204, 205, 206, 207, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407,
+    408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 425, 426, 428, 429, 431, 451, 499, 500,
+    501, 502, 503, 504, 505, 506, 507, 508, 510, 511, 101, 520, 521, 522, 529, 440, 444,
+)
+
+
+cdef void _fill_slots():
+    cdef int i, status
+    for i in range(600):
+        STATUS_SLOT[i] = 0
+    for i, status in enumerate(KNOWN_STATUS):
+        STATUS_SLOT[status] = <unsigned char> (i + 1)
+
+if len(KNOWN_STATUS) >= STATUS_SLOTS:
+    raise AssertionError("more known status codes than slots")
+_fill_slots()
+
+
+def bucket_bounds():
+    """Upper bounds of the histogram's buckets in seconds, the last one infinite."""
+    bounds = [2.0 ** BUCKET_FIRST_BIT / 1e6]
+    for octave in range(BUCKET_OCTAVES):
+        for quarter in range(1, 5):
+            bounds.append((1 + quarter / 4) * 2.0 ** (octave + BUCKET_FIRST_BIT) / 1e6)
+    return [*bounds, float("inf")]
+
+
+cdef list _histogram(const Histogram* h):
+    return [h.sum_us / 1e6, [h.buckets[i] for i in range(BUCKETS)]]
+
+
+def _merge(total, part):
+    """Sum records field by field (numbers and nested lists)."""
+    if isinstance(total, list):
+        return [_merge(a, b) for a, b in zip(total, part, strict=True)]
+    return total + part
+
+
+cdef class Shared:
+    """The block; `size` bytes of address space for `workers` workers."""
+
+    def __cinit__(self, int workers=1, size_t size=1 << 30):
+        cdef Py_buffer view
+        self.memory = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x4000)   # MAP_NORESERVE
+        PyObject_GetBuffer(self.memory, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        self.base = <char*> view.buf
+        PyBuffer_Release(&view)
+        self.size = size
+        self.workers = workers
+        self.directory = {}
+
+    def __repr__(self):
+        return f"<Shared workers={self.workers} records={len(self.directory)} used={self.used}>"
+
+    cdef void* find(self, str kind, str name, size_t size, int worker) except NULL:
+        """The record of this identity for this worker, zeroed when new; MemoryError when the block is full."""
+        cdef size_t step = (size + LINE - 1) // LINE * LINE
+        cdef size_t offset
+        found = self.directory.get((kind, name))
+        if found is None:
+            if self.used + step * self.workers > self.size:
+                raise MemoryError(f"shared state block is full ({self.size} bytes)")
+            offset = self.used
+            self.used += step * self.workers
+            self.directory[kind, name] = (offset, step)
+        else:
+            offset = found[0]
+        return self.base + offset + step * worker
+
+    def names(self, str kind):
+        """Identities of a kind: 'route' (listener/route/cluster), 'listener', 'endpoint' (cluster/endpoint)."""
+        return [name for k, name in self.directory if k == kind]
+
+    def read(self, str kind, str name):
+        """A record as a dict of numbers and lists, summed over the workers."""
+        offset, step = self.directory[kind, name]
+        total = None
+        for worker in range(self.workers):
+            part = self._read_one(kind, offset + step * worker)
+            total = part if total is None else {k: _merge(total[k], part[k]) for k in total}
+        return total
+
+    def _read_one(self, kind, size_t offset):
+        cdef RouteStats* route
+        cdef ListenerStats* listener
+        cdef EndpointStats* endpoint
+        if kind == "route":
+            route = <RouteStats*> (self.base + offset)
+            return {
+                "status": [route.status[i] for i in range(STATUS_SLOTS)], "bytes_received": route.bytes_received,
+                "bytes_sent": route.bytes_sent, "duration": _histogram(&route.duration),
+            }
+        if kind == "listener":
+            listener = <ListenerStats*> (self.base + offset)
+            return {
+                "accepted": listener.accepted, "open": listener.open, "accept_errors": listener.accept_errors,
+                "accept_pauses": listener.accept_pauses, "bytes_received": listener.bytes_received,
+                "bytes_sent": listener.bytes_sent, "reasons": [listener.reasons[i] for i in range(<int> REASONS_COUNT)],
+            }
+        endpoint = <EndpointStats*> (self.base + offset)
+        return {
+            "requests": endpoint.requests, "status_class": [endpoint.status_class[i] for i in range(6)],
+            "connects": endpoint.connects, "connect_failures": endpoint.connect_failures, "reused": endpoint.reused,
+            "stale": endpoint.stale, "failures": endpoint.failures, "active": endpoint.active, "open": endpoint.open,
+            "idle": endpoint.idle, "queued": endpoint.queued, "first_byte": _histogram(&endpoint.first_byte),
+        }

@@ -1,0 +1,51 @@
+# cython: language_level=3
+"""Two streams joined byte for byte: TCP mode and upgraded connections. See tunnel.pyx."""
+
+from libc.stdint cimport uint64_t
+
+from lbd.engine.cluster cimport Cluster, Endpoint
+from lbd.engine.exchange cimport Downstream, Exchange, Listener
+from lbd.engine.pool cimport PooledConnection, Waiter
+from lbd.engine.reactor cimport Stream
+from lbd.engine.splice cimport Pipe
+
+
+cdef struct Direction:
+    Pipe pipe
+    uint64_t moved          # bytes that reached the sink
+    bint bulk               # splice: the last reads were long
+    bint ended              # the source has ended
+    bint shut               # and the sink was told
+
+
+cdef class TunnelClient(Downstream):
+    cdef Tunnel tunnel
+
+
+cdef class TunnelServer(PooledConnection):
+    cdef Tunnel tunnel
+
+
+cdef class Tunnel(Waiter):
+    cdef TunnelClient client
+    cdef TunnelServer server
+    cdef Listener listener
+    cdef Cluster cluster
+    cdef Endpoint endpoint
+    cdef Exchange exchange          # of an upgraded connection: finished when the tunnel ends
+    cdef Direction up, down         # to the endpoint, to the client
+    cdef int connects
+    cdef bint holds_endpoint
+    cdef bint over
+
+    cdef int start(self, TunnelClient client) except -1
+    cdef int adopt(self, Exchange x, Downstream old, bint broken, const char* early, size_t n) except -1
+    cdef int _next_endpoint(self, Endpoint avoid) except -1
+    cdef int on_event(self) except -1
+    cdef int _pump(self, Stream source, Stream sink, Direction* way) except -1
+    cdef int _copy(self, Stream source, Stream sink, Direction* way) except -1
+    cdef int _splice(self, Stream source, Stream sink, Direction* way) except -1
+    cdef int _refused(self, int reason) except -1
+    cdef void _release_endpoint(self)
+    cdef bint _client_reset(self) noexcept
+    cdef int end(self, bint reset) except -1

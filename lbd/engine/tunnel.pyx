@@ -1,0 +1,308 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Tunnel: two sockets joined byte for byte (TCP mode, and connections after a 101).
+
+Strategy: a direction starts with recv and send, which is cheaper for small messages, and goes over to splice when a
+read fills much of the buffer; a short splice goes back. Each direction ends on its own: an end is passed on as a
+half-close once everything before it has been written, a reset as a reset. Back-pressure is the kernel's: we read only
+when the other side has taken what we had.
+"""
+
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy, memset
+
+cimport cython
+
+from lbd.engine cimport sys as c
+from lbd.engine.cluster cimport Cluster, Endpoint
+from lbd.engine.exchange cimport Downstream, Exchange, Listener
+from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
+from lbd.engine.reactor cimport IO_AGAIN, IO_ERROR, READ_SIZE, WRITE_BLOCKED, WRITE_ERROR, Reactor, Stream
+from lbd.engine.reasons cimport (
+    R_CLIENT_GONE, R_CONNECT_FAILED, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_QUEUE_TIMEOUT, R_UPSTREAM_RESET,
+)
+from lbd.engine.splice cimport (
+    SPLICE_AGAIN, SPLICE_BLOCKED, SPLICE_END, SPLICE_NO_PIPE, SPLICE_SOURCE_ERROR, SPLICE_TURN, Pipe, pipe_release,
+    splice_move,
+)
+
+cdef enum:
+    BULK_READ = 32768       # a read of this size makes the direction splice
+    BULK_LEAST = 4096       # a splice below it makes it copy again
+    TURN = 8
+
+
+@cython.no_gc
+@cython.final
+cdef class TunnelClient(Downstream):
+    """The client's end."""
+
+    cdef int on_readable(self, Stream stream) except -1:
+        return self.tunnel.on_event()
+
+    cdef int on_writable(self, Stream stream) except -1:
+        return self.tunnel.on_event()
+
+    cdef int on_timeout(self, Stream stream) except -1:
+        if self.tunnel.queued:
+            self.tunnel.endpoint.pool.leave_queue(self.tunnel)
+            self.listener.stats.reasons[R_QUEUE_TIMEOUT] += 1
+        return self.tunnel.end(True)
+
+    cdef int on_fault(self, Stream stream) except -1:
+        return self.tunnel.end(True)
+
+
+@cython.no_gc
+@cython.final
+cdef class TunnelServer(PooledConnection):
+    """The endpoint's end."""
+
+    cdef int on_readable(self, Stream stream) except -1:
+        if self.connecting:
+            return PooledConnection.on_readable(self, stream)
+        if self.tunnel is None:
+            self.drop(False)
+            return 0
+        return self.tunnel.on_event()
+
+    cdef int on_writable(self, Stream stream) except -1:
+        if self.connecting:
+            self.finish_connect(R_NONE)
+            return 0
+        if self.tunnel is None:
+            return 0
+        return self.tunnel.on_event()
+
+    cdef int on_fault(self, Stream stream) except -1:
+        if self.tunnel is not None:
+            return self.tunnel.end(True)
+        self.drop(True)
+        return 0
+
+
+@cython.no_gc
+@cython.final
+cdef class Tunnel(Waiter):
+
+    def __repr__(self):
+        return f"<Tunnel up={self.up.moved} down={self.down.moved}{' over' if self.over else ''}>"
+
+    # making ------------------------------------------------------------------------------------------------------
+
+    cdef int start(self, TunnelClient client) except -1:
+        """TCP mode: a client has been accepted."""
+        self.client = client
+        self.listener = client.listener
+        self.cluster = self.listener.cluster
+        client.tunnel = self
+        return self._next_endpoint(None)
+
+    cdef int _next_endpoint(self, Endpoint avoid) except -1:
+        cdef int status
+        cdef ConnectionPool pool
+        while True:
+            self.endpoint = self.cluster.pick(0, avoid)
+            if self.endpoint is None:
+                return self._refused(R_NO_ENDPOINT)
+            pool = self.endpoint.pool
+            self.cluster.acquire(self.endpoint)
+            self.holds_endpoint = True
+            if pool.is_full():
+                if pool.enqueue(self):
+                    self.client.stream.set_timer(self.cluster.queue_ms)
+                    return 0
+                return self._refused(R_OVERFLOW)
+            self.connects += 1
+            status = pool.connect(self, self.fresh())
+            if status == 0:
+                return 0
+            avoid = self.endpoint
+            self._release_endpoint()
+            if self.connects >= <int> self.cluster.attempts:
+                return self._refused(-status)
+
+    cdef PooledConnection fresh(self):
+        return TunnelServer.__new__(TunnelServer)
+
+    cdef int on_connection(self, PooledConnection connection) except -1:
+        if self.over:
+            connection.drop(False)
+            return 0
+        self.server = <TunnelServer> connection
+        self.server.tunnel = self
+        self.endpoint.stats.requests += 1
+        return self.on_event()
+
+    cdef int on_no_connection(self, int reason) except -1:
+        cdef Endpoint failed = self.endpoint
+        if self.over:
+            return 0
+        failed.stats.failures += 1
+        self._release_endpoint()
+        if self.connects >= <int> self.cluster.attempts:
+            return self._refused(reason)
+        return self._next_endpoint(failed)
+
+    cdef int _refused(self, int reason) except -1:
+        self.listener.stats.reasons[reason] += 1
+        return self.end(True)
+
+    cdef void _release_endpoint(self):
+        if self.holds_endpoint:
+            self.holds_endpoint = False
+            self.cluster.release(self.endpoint)
+
+    cdef int adopt(self, Exchange x, Downstream old, bint broken, const char* early, size_t n) except -1:
+        """Take over both connections of an exchange after its 101; early: client bytes read before it."""
+        cdef TunnelClient client = TunnelClient.__new__(TunnelClient)
+        cdef TunnelServer server = TunnelServer.__new__(TunnelServer)
+        cdef PooledConnection upstream = x.upstream
+        self.exchange = x
+        self.client = client
+        self.server = server
+        self.listener = old.listener
+        self.cluster = x.cluster
+        self.endpoint = x.endpoint
+        client.tunnel = server.tunnel = self
+        client.listener = old.listener
+        client.stream = old.stream
+        client.stream.handler = client
+        memcpy(client.peer, old.peer, 16)
+        memcpy(client.peer_text, old.peer_text, sizeof(old.peer_text))
+        client.peer_text_len = old.peer_text_len
+        client.listener.enlist(client)
+        server.pool = upstream.pool
+        server.counted = upstream.counted
+        server.stream = upstream.stream
+        server.stream.handler = server
+        upstream.counted = False
+        upstream.stream = None
+        x.upstream.detach(False)
+        x.upstream = None
+        server.stream.set_timer(0)
+        client.stream.readable = server.stream.readable = True
+        if broken or (n and server.stream.write(early, n) == WRITE_ERROR):
+            return self.end(True)
+        return self.on_event()
+
+    # relaying ----------------------------------------------------------------------------------------------------
+
+    cdef int on_event(self) except -1:
+        """Anything happened on either side: move what can be moved, both ways."""
+        if self.over:
+            return 0
+        if self.server is None:                     # still connecting: watch the client only
+            if self.client.stream.hangup and self.client.stream.error == 0 and self._client_reset():
+                return self.end(True)
+            return 0
+        self.client.stream.set_timer(self.listener.tunnel_ms)
+        self._pump(self.client.stream, self.server.stream, &self.up)
+        if not self.over:
+            self._pump(self.server.stream, self.client.stream, &self.down)
+        if not self.over and self.up.shut and self.down.shut:
+            return self.end(False)
+        return 0
+
+    cdef bint _client_reset(self) noexcept:
+        """Is the client gone for good (not merely done with sending)?"""
+        cdef char byte
+        return c.recv(self.client.stream.fd, &byte, 1, c.MSG_PEEK | c.MSG_DONTWAIT) < 0 and c.errno != c.EAGAIN
+
+    cdef int _pump(self, Stream source, Stream sink, Direction* way) except -1:
+        cdef int result = sink.flush()
+        if result == WRITE_ERROR:
+            return self.end(True)
+        if result == WRITE_BLOCKED or sink.blocked:
+            return 0
+        if way.bulk or way.pipe.held:
+            self._splice(source, sink, way)
+        if not way.bulk and not self.over and not way.ended and not sink.blocked:
+            self._copy(source, sink, way)
+        if way.ended and not way.shut and not self.over and sink.out.data == NULL and way.pipe.held == 0:
+            way.shut = True
+            sink.shutdown_write()
+        return 0
+
+    cdef int _copy(self, Stream source, Stream sink, Direction* way) except -1:
+        cdef ssize_t got
+        cdef int turn, result
+        for turn in range(TURN):
+            if not source.readable:
+                return 0
+            got = source.recv(source.reactor.rbuf, READ_SIZE)
+            if got == IO_AGAIN:
+                return 0
+            if got == 0:
+                way.ended = True
+                return 0
+            if got == IO_ERROR:
+                return self.end(True)
+            way.moved += <uint64_t> got
+            result = sink.write(source.reactor.rbuf, <size_t> got)
+            if result == WRITE_ERROR:
+                return self.end(True)
+            if result == WRITE_BLOCKED:
+                return 0
+            if got >= BULK_READ and source.can_splice and sink.can_splice:
+                way.bulk = True
+                return self._splice(source, sink, way)
+        source.reactor.defer(source)
+        return 0
+
+    cdef int _splice(self, Stream source, Stream sink, Direction* way) except -1:
+        cdef uint64_t limit = <uint64_t> 1 << 62
+        cdef uint64_t moved = 0
+        cdef int state
+        if way.ended and way.pipe.held == 0:
+            return 0
+        if not source.readable and way.pipe.held == 0:
+            return 0
+        state = splice_move(source.reactor, &way.pipe, source, sink, &limit, &moved)
+        way.moved += moved
+        if state == SPLICE_NO_PIPE:
+            way.bulk = False
+        elif state == SPLICE_END:
+            way.ended = True
+        elif state == SPLICE_TURN:
+            source.reactor.defer(source)
+        elif state < 0:
+            return self.end(True)
+        elif state == SPLICE_AGAIN and moved < BULK_LEAST:
+            way.bulk = False
+        return 0
+
+    # the end -----------------------------------------------------------------------------------------------------
+
+    cdef int end(self, bint reset) except -1:
+        """Close both sides; a reset or an error on one is shown as a reset on the other."""
+        cdef Exchange x = self.exchange
+        cdef Reactor reactor = self.listener.reactor
+        if self.over:
+            return 0
+        self.over = True
+        if self.queued:
+            self.endpoint.pool.leave_queue(self)
+        pipe_release(reactor, &self.up.pipe)
+        pipe_release(reactor, &self.down.pipe)
+        self.listener.delist(self.client)
+        if reset:
+            self.client.stream.reset()
+        else:
+            self.client.stream.close()
+        self.client.tunnel = None
+        if self.server is not None:
+            self.server.tunnel = None
+            self.server.drop(reset)
+        self._release_endpoint()
+        if x is None:
+            self.listener.stats.bytes_received += self.up.moved
+            self.listener.stats.bytes_sent += self.down.moved
+        else:
+            x.bytes_received += self.up.moved
+            x.bytes_sent += self.down.moved
+            x.downstream = None
+            x.finish(True)
+        self.client = None
+        self.server = None
+        self.exchange = None
+        return 0

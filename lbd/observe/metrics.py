@@ -1,0 +1,201 @@
+"""Prometheus exposition of the shared block: read and summed at scrape time, nothing is kept beside it.
+
+Metric names and labels are a contract with users (design, section 7). Labels come from the configuration
+only, so their number is bounded.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from lbd import __version__
+from lbd.config import schema
+from lbd.engine.reasons import CODES
+from lbd.engine.shared import KNOWN_STATUS, bucket_bounds
+
+if TYPE_CHECKING:
+    from lbd.control.worker import Worker
+
+BOUNDS = bucket_bounds()
+# Every fourth bound (a power of two of 16 us) keeps series few; the block keeps the finer ones.
+SHOWN = [i for i in range(0, len(BOUNDS) - 1, 4)]
+
+
+class Exposition:
+    """The text of /metrics."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, config: schema.Config, worker: Worker) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(EngineCollector(config, worker))
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+def histogram_rows(record: list[Any]) -> tuple[list[tuple[str, float]], float]:
+    """[sum, counts] of the block -> cumulative (le, count) pairs and the sum in seconds."""
+    total, counts = record
+    rows: list[tuple[str, float]] = []
+    cumulative, shown = 0, set(SHOWN)
+    for i, count in enumerate(counts):
+        cumulative += count
+        if i in shown:
+            rows.append((repr(BOUNDS[i]), cumulative))
+    rows.append(("+Inf", cumulative))
+    return rows, total
+
+
+class EngineCollector(Collector):
+    """Turns records of the block into metric families."""
+
+    def __init__(self, config: schema.Config, worker: Worker) -> None:
+        self.config = config
+        self.worker = worker
+        self.started = time.time()
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._routes()
+        yield from self._listeners()
+        yield from self._endpoints()
+        yield from self._process()
+
+    def _routes(self) -> Iterator[Metric]:
+        labels = ["listener", "route", "cluster"]
+        requests = CounterMetricFamily("lbd_requests", "Exchanges finished.", labels=[*labels, "code"])
+        received = CounterMetricFamily("lbd_request_bytes", "Request body bytes received.", labels=labels)
+        sent = CounterMetricFamily("lbd_response_bytes", "Response body bytes sent.", labels=labels)
+        duration = HistogramMetricFamily(
+            "lbd_request_duration_seconds", "From the request head to the end of the response.", labels=labels
+        )
+        codes = ["other", *(str(code) for code in KNOWN_STATUS)]
+        for name in self.worker.shared.names("route"):
+            record = self.worker.shared.read("route", name)
+            values = name.split("/")
+            for code, count in zip(codes, record["status"], strict=False):
+                if count:
+                    requests.add_metric([*values, code], count)
+            received.add_metric(values, record["bytes_received"])
+            sent.add_metric(values, record["bytes_sent"])
+            rows, total = histogram_rows(record["duration"])
+            duration.add_metric(values, rows, total)
+        yield from (requests, received, sent, duration)
+
+    def _listeners(self) -> Iterator[Metric]:
+        accepted = CounterMetricFamily("lbd_connections", "Client connections accepted.", labels=["listener"])
+        is_open = GaugeMetricFamily("lbd_connections_open", "Client connections open.", labels=["listener"])
+        errors = CounterMetricFamily("lbd_accept_errors", "Failed accepts.", labels=["listener"])
+        pauses = CounterMetricFamily(
+            "lbd_accept_pauses", "Times accepting stopped for lack of slots, fds or memory.", labels=["listener"]
+        )
+        reasons = CounterMetricFamily(
+            "lbd_errors", "Exchanges and tunnels that lbd ended, by reason.", labels=["listener", "reason"]
+        )
+        moved = CounterMetricFamily(
+            "lbd_tunnel_bytes", "Bytes of finished TCP connections.", labels=["listener", "direction"]
+        )
+        for name in self.worker.shared.names("listener"):
+            record = self.worker.shared.read("listener", name)
+            accepted.add_metric([name], record["accepted"])
+            is_open.add_metric([name], record["open"])
+            errors.add_metric([name], record["accept_errors"])
+            pauses.add_metric([name], record["accept_pauses"])
+            for (code, _), count in zip(CODES, record["reasons"], strict=True):
+                if code:
+                    reasons.add_metric([name, code], count)
+            moved.add_metric([name, "received"], record["bytes_received"])
+            moved.add_metric([name, "sent"], record["bytes_sent"])
+        yield from (accepted, is_open, errors, pauses, reasons, moved)
+
+    def _endpoints(self) -> Iterator[Metric]:
+        labels = ["cluster", "endpoint"]
+        requests = CounterMetricFamily(
+            "lbd_upstream_requests", "Attempts by the class of their response.", labels=[*labels, "code"]
+        )
+        counters = {
+            "connects": CounterMetricFamily("lbd_upstream_connects", "Connections opened.", labels=labels),
+            "connect_failures": CounterMetricFamily(
+                "lbd_upstream_connect_failures", "Connections that failed.", labels=labels
+            ),
+            "reused": CounterMetricFamily(
+                "lbd_upstream_reused", "Requests on a pooled connection.", labels=labels
+            ),
+            "failures": CounterMetricFamily(
+                "lbd_upstream_failures", "Attempts that failed for the endpoint's fault.", labels=labels
+            ),
+        }
+        retries = CounterMetricFamily("lbd_retries", "Attempts made again.", labels=[*labels, "reason"])
+        gauges = {
+            "active": GaugeMetricFamily("lbd_upstream_active", "Exchanges and tunnels under way.", labels=labels),
+            "queued": GaugeMetricFamily("lbd_queue_depth", "Exchanges that wait for a connection.", labels=labels),
+        }
+        connections = GaugeMetricFamily(
+            "lbd_upstream_connections", "Connections, by state.", labels=[*labels, "state"]
+        )
+        first_byte = HistogramMetricFamily(
+            "lbd_upstream_response_seconds", "From the request sent to the response head.", labels=labels
+        )
+        for name in self.worker.shared.names("endpoint"):
+            record = self.worker.shared.read("endpoint", name)
+            values = name.split("/", 1)
+            for index, count in enumerate(record["status_class"]):
+                requests.add_metric([*values, f"{index}xx" if index else "none"], count)
+            for key, family in (*counters.items(), *gauges.items()):
+                family.add_metric(values, record[key])
+            retries.add_metric([*values, "stale_connection"], record["stale"])
+            connections.add_metric([*values, "idle"], record["idle"])
+            connections.add_metric([*values, "busy"], record["open"] - record["idle"])
+            rows, total = histogram_rows(record["first_byte"])
+            first_byte.add_metric(values, rows, total)
+        yield from (requests, *counters.values(), retries, *gauges.values(), connections, first_byte)
+        yield self._up()
+
+    def _up(self) -> Metric:
+        up = GaugeMetricFamily(
+            "lbd_endpoint_up", "1 when the endpoint may be picked.", labels=["cluster", "endpoint"]
+        )
+        if self.worker.runtime is not None:
+            for cluster in self.worker.runtime.clusters.values():
+                for endpoint in cluster.endpoints:
+                    up.add_metric([cluster.name, endpoint.name], int(endpoint.available))
+        return up
+
+    def _process(self) -> Iterator[Metric]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        yield CounterMetricFamily(
+            "lbd_process_cpu_seconds", "User and system time.", usage.ru_utime + usage.ru_stime
+        )
+        yield GaugeMetricFamily("lbd_start_time_seconds", "When the process started (Unix time).", self.started)
+        yield GaugeMetricFamily(
+            "lbd_event_loop_lag_seconds", "How late the last tick of the loop was.", self.worker.reactor.lag
+        )
+        yield CounterMetricFamily(
+            "lbd_internal_errors", "Exceptions that cost a connection.", self.worker.reactor.faults
+        )
+        yield self._log_metric()
+        info = GaugeMetricFamily(
+            "lbd_build_info", "Version.", labels=["version", "python", "environment"]
+        )
+        info.add_metric([__version__, platform.python_version(), self.config.environment or ""], 1)
+        yield info
+
+    def _log_metric(self) -> Metric:
+        dropped = CounterMetricFamily(
+            "lbd_access_log_dropped", "Access log lines lost to a slow or full target.", labels=["target"]
+        )
+        if self.worker.runtime is not None:
+            for writer in self.worker.runtime.log_writers.values():
+                dropped.add_metric([writer.target], writer.dropped)
+        return dropped

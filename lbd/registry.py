@@ -1,0 +1,37 @@
+"""Names of pluggable things, and where their code is.
+
+One table per kind maps the name that users write in the configuration to "module:Class". The module is
+imported when the name is resolved, never before: what is not configured costs nothing. Adding a balancer
+is one file, one line here, and its test.
+
+Invariant: this module imports nothing of lbd, so that `config` can know every name without the code
+behind it. A class may carry `Options`, a pydantic model of the settings that stand beside `name:`;
+without it the name takes no options.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+BALANCERS: dict[str, str] = {
+    "round_robin": "lbd.balance.round_robin:RoundRobin",
+    "least_conn": "lbd.balance.least_conn:LeastConn",
+    "random": "lbd.balance.random:Random",
+}
+
+# kind -> table; further kinds (filter, limiter, probe, ...) get a table above and a line here
+KINDS: dict[str, dict[str, str]] = {
+    "balancer": BALANCERS,
+}
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """All registered names of a kind, in the order of the table."""
+    return tuple(KINDS[kind])
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Import and return the class registered for a name; KeyError when there is no such name."""
+    module, _, attribute = KINDS[kind][name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,88 @@
+"""dump and JSON Schema: what is printed is what was loaded, in human spelling."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lbd.config.dump import dump
+from lbd.config.expand import escape, expand
+from lbd.config.jsonschema import json_schema
+from lbd.config.loader import load, load_text
+from lbd.config.schema import Config
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda file: file.name)
+def test_a_dump_loads_back(file: Path) -> None:
+    config = load(file, env={})
+    assert load_text(dump(config), env={}) == config
+
+
+def test_a_dump_shows_defaults_as_people_write_them() -> None:
+    text = dump(load(CONF / "minimal.yaml", env={}))
+    for line in (
+        "drain_timeout: 30s",
+        "tunnel: 1h",
+        "request_line: 8KiB",
+        "body: 1GiB",
+        "requests: none",
+        "balancer: round_robin",
+    ):
+        assert re.search(rf"^ *{line}$", text, re.MULTILINE), line
+
+
+@given(st.text(), st.text(min_size=1))
+@example("\x85", "a\u2028b\r\n")
+def test_any_text_survives(environment: str, body: str) -> None:
+    listener = {"name": "w", "bind": ":1", "routes": [{"respond": {"body": body}}]}
+    config = Config.model_validate({"environment": environment, "listeners": [listener]})
+    assert load_text(dump(config), env={}) == config
+
+
+@given(st.text(alphabet="${}:-ab"))
+def test_escaped_text_expands_to_itself(text: str) -> None:
+    assert expand(escape(text), {}) == text
+
+
+def test_json_schema() -> None:
+    schema = json.loads(json.dumps(json_schema()))
+    definitions = schema["$defs"]
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["listeners"]
+    assert definitions["ListenerTimeouts"]["properties"]["tunnel"]["default"] == "1h"
+    assert definitions["ListenerLimits"]["properties"]["head"]["default"] == "32KiB"
+    assert definitions["Cluster"]["properties"]["balancer"]["default"] == "round_robin"
+    for name, definition in definitions.items():
+        assert definition["additionalProperties"] is False, name
+
+
+def test_patterns_of_the_schema_accept_the_examples() -> None:
+    """Strings against patterns, by hand: no JSON Schema validator is among the dependencies."""
+    schema = json_schema()
+    checked = 0
+
+    def walk(value: Any, rule: dict[str, Any]) -> None:
+        nonlocal checked
+        if "$ref" in rule:
+            rule = schema["$defs"][rule["$ref"].rpartition("/")[2]]
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, rule.get("properties", {}).get(key, {}))
+        elif isinstance(value, list):
+            for item in value:
+                walk(item, rule.get("items", {}))
+        elif isinstance(value, str) and "pattern" in rule:
+            checked += 1
+            assert re.search(rule["pattern"], value), (value, rule)
+
+    for file in sorted(CONF.glob("*.yaml")):
+        walk(json.loads(json.dumps(load(file, env={}).model_dump(mode="json"))), schema)
+    assert checked > 100
