@@ -80,6 +80,7 @@ cdef class Reactor:
     cdef void bury(self, Stream stream) noexcept
     cdef void defer(self, Stream stream)
     cdef int _round(self)
+    cdef void _release_dead(self)
     cdef int _dispatch(self, int n, int* at) except -1
     cdef int _deliver(self, Stream stream, uint32_t flags) except -1
     cdef void _fault(self, Stream stream, object error)

@@ -35,6 +35,9 @@ cdef enum:
     BUSY_BATCH = 16
 
 
+TICK_SECONDS = float(TICK_MS) / 1000.0
+
+
 cdef class Handler:
     """What a Stream means: a listener, one side of an exchange, an end of a tunnel."""
 
@@ -201,7 +204,6 @@ cdef class Stream:
         c.close(self.fd)                 # leaves the epoll set by itself: the fd is never duplicated
         self.fd = -1
         buffer_free(&self.out)
-        self.handler = None
         self.reactor.bury(self)
 
     cdef void reset(self) noexcept:
@@ -266,7 +268,7 @@ cdef class Reactor:
         """Let uvloop watch the epoll fd, and tick for deadlines."""
         self.running = True
         self.loop.add_reader(self.epfd, self._poll)
-        self.tick_handle = self.loop.call_later(TICK_MS / 1000, self._tick, self.loop.time())
+        self.tick_handle = self.loop.call_later(TICK_SECONDS, self._tick, self.loop.time())
 
     def stop(self):
         self.running = False
@@ -333,10 +335,18 @@ cdef class Reactor:
                         stream.handler.on_readable(stream)
                     except Exception as error:
                         self._fault(stream, error)
+        self._release_dead()
+        return n
+
+    cdef void _release_dead(self):
+        """Let go of what was closed in this batch. Only now: methods of a Stream or its Handler may still be running
+        when it closes itself, and C calls hold no reference."""
+        cdef Stream stream
         while self.dead:
             self.dead -= 1
-            Py_DECREF(<object> self.graveyard[self.dead])
-        return n
+            stream = <Stream> self.graveyard[self.dead]
+            stream.handler = None
+            Py_DECREF(stream)
 
     cdef int _dispatch(self, int n, int* at) except -1:
         cdef Stream stream
@@ -377,14 +387,12 @@ cdef class Reactor:
     def _tick(self, planned):
         """Every TICK_MS: expire deadlines, measure how late the loop is."""
         now = self.loop.time()
-        self.lag = max(0.0, now - planned - TICK_MS / 1000)
+        self.lag = max(0.0, now - planned - TICK_SECONDS)
         if self.running:
-            self.tick_handle = self.loop.call_later(TICK_MS / 1000, self._tick, now)
+            self.tick_handle = self.loop.call_later(TICK_SECONDS, self._tick, now)
         self.wheel.now = monotonic_us() // 1000
         self._expire()
-        while self.dead:
-            self.dead -= 1
-            Py_DECREF(<object> self.graveyard[self.dead])
+        self._release_dead()
 
     cdef int _expire(self):
         cdef Timer* timer

@@ -44,7 +44,7 @@ def bucket_bounds():
     bounds = [2.0 ** BUCKET_FIRST_BIT / 1e6]
     for octave in range(BUCKET_OCTAVES):
         for quarter in range(1, 5):
-            bounds.append((1 + quarter / 4) * 2.0 ** (octave + BUCKET_FIRST_BIT) / 1e6)
+            bounds.append((1 + 0.25 * quarter) * 2.0 ** (octave + BUCKET_FIRST_BIT) / 1e6)
     return [*bounds, float("inf")]
 
 

@@ -36,20 +36,28 @@ cdef enum:
 cdef class TunnelClient(Downstream):
     """The client's end."""
 
+    # Each method holds the tunnel itself: it lets go of its ends when it is over.
+
     cdef int on_readable(self, Stream stream) except -1:
-        return self.tunnel.on_event()
+        cdef Tunnel tunnel = self.tunnel
+        return tunnel.on_event()
 
     cdef int on_writable(self, Stream stream) except -1:
-        return self.tunnel.on_event()
+        cdef Tunnel tunnel = self.tunnel
+        return tunnel.on_event()
 
     cdef int on_timeout(self, Stream stream) except -1:
-        if self.tunnel.queued:
-            self.tunnel.endpoint.pool.leave_queue(self.tunnel)
+        cdef Tunnel tunnel = self.tunnel
+        if tunnel.queued:
+            tunnel.endpoint.pool.leave_queue(tunnel)
             self.listener.stats.reasons[R_QUEUE_TIMEOUT] += 1
-        return self.tunnel.end(True)
+        return tunnel.end(True)
 
     cdef int on_fault(self, Stream stream) except -1:
-        return self.tunnel.end(True)
+        cdef Tunnel tunnel = self.tunnel
+        if tunnel is None:
+            return 0
+        return tunnel.end(True)
 
 
 @cython.no_gc
@@ -58,24 +66,27 @@ cdef class TunnelServer(PooledConnection):
     """The endpoint's end."""
 
     cdef int on_readable(self, Stream stream) except -1:
+        cdef Tunnel tunnel = self.tunnel
         if self.connecting:
             return PooledConnection.on_readable(self, stream)
-        if self.tunnel is None:
+        if tunnel is None:
             self.drop(False)
             return 0
-        return self.tunnel.on_event()
+        return tunnel.on_event()
 
     cdef int on_writable(self, Stream stream) except -1:
+        cdef Tunnel tunnel = self.tunnel
         if self.connecting:
             self.finish_connect(R_NONE)
             return 0
-        if self.tunnel is None:
+        if tunnel is None:
             return 0
-        return self.tunnel.on_event()
+        return tunnel.on_event()
 
     cdef int on_fault(self, Stream stream) except -1:
-        if self.tunnel is not None:
-            return self.tunnel.end(True)
+        cdef Tunnel tunnel = self.tunnel
+        if tunnel is not None:
+            return tunnel.end(True)
         self.drop(True)
         return 0
 

@@ -23,8 +23,9 @@ from harness.messages import get
 from harness.waiting import TIMEOUT, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-LISTENING = re.compile(r" INFO (?:listener )?(\S+): listening on (\S+):(\d+)(?: \((?:http|tcp)\))?$")
-DEFECTS = ("Traceback (most recent call last)", "AddressSanitizer", "runtime error:", "Exception ignored in")
+LISTENING = re.compile(r" INFO (?:listener )?(\S+): listening on (\S*):(\d+)(?: \((?:http|tcp)\))?$")
+DEFECTS = ("Traceback (most recent call last)", "Fatal Python error",
+           "AddressSanitizer", "runtime error:", "Exception ignored in")
 
 
 class Lbd:
@@ -74,7 +75,8 @@ class Lbd:
         path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lbd", "run", "-c", str(file)],
-            cwd=self.directory, env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self.env},
+            cwd=self.directory, env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1",
+                 "PYTHONFAULTHANDLER": "1", **self.env},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             errors="replace",
         )

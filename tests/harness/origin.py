@@ -7,6 +7,7 @@ open and reads on until lbd ends it."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -73,7 +74,7 @@ Script = list[Step]
 class Origin:
     """with Origin([recv_head, send(ok()), close]) as origin: ...; str(origin) is its address."""
 
-    def __init__(self, *scripts: Script, backlog: int = 128, receive_buffer: int | None = None):
+    def __init__(self, *scripts: Script, backlog: int = 1024, receive_buffer: int | None = None):
         self.listener = socket.socket()
         if receive_buffer:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -266,10 +267,8 @@ def reset(connection: Connection) -> None:
 
 
 def half_close(connection: Connection) -> None:
-    try:
+    with contextlib.suppress(OSError):
         connection.sock.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 def stall(connection: Connection) -> None:

@@ -70,16 +70,6 @@ def test_least_conn_avoids_the_busy_one() -> None:
         release.set()
 
 
-def test_no_endpoint() -> None:
-    with EchoOrigin() as origin:
-        config = CONFIG.replace("BALANCER", "round_robin").replace(
-            "[{address: <a>, weight: 5}, {address: <b>, weight: 1}, {address: <c>, weight: 1}]",
-            "[{address: <a>, weight: 0}]")
-        with Lbd(config, a=origin) as lbd:
-            response = lbd.ask(get())
-            assert (response.status, response.reason) == (503, "no_endpoint")
-
-
 POOLED = """
 listeners: [{name: web, bind: "127.0.0.1:0", cluster: app}]
 clusters:

@@ -55,7 +55,9 @@ def nginx(program: Program, site: Path) -> Iterator[str]:
     with Refusing() as free:
         address = str(free)
     config = site / "nginx.conf"
-    config.write_text(NGINX.replace("USER", "user root;" if os.getuid() == 0 else "").replace("DIR", str(site)).replace("PORT", address.split(":")[1]))
+    user = "user root;" if os.getuid() == 0 else ""
+    config.write_text(NGINX.replace("USER", user).replace("DIR", str(site))
+                      .replace("PORT", address.split(":")[1]))
     process = subprocess.Popen([executable, "-e", str(site / "error.log"), "-c", str(config)])
     try:
         eventually(lambda: answers(address), "nginx listens", timeout=2 * TIMEOUT)
