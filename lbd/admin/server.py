@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from typing import cast
 
 import h11
 
@@ -60,7 +61,7 @@ class AdminConnection(asyncio.Protocol):
         self.timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)          # uvloop has its own class
         self.transport = transport
         self.timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, transport.close)
 

@@ -32,7 +32,7 @@ cdef inline void body_init(Body* body, uint8_t framing, uint64_t length) noexcep
     body.state = 0
     body.digits = 0
     body.line = body.extensions = 0
-    body.remaining = length
+    body.remaining = length if framing == 1 else 0      # 1 = http1.BODY_LENGTH
     body.total = 0
 
 

@@ -365,6 +365,7 @@ cdef int _authority(const char* p, size_t n, Head* head) noexcept nogil:
     """host [":" port] (RFC 3986 3.2 without userinfo); fills head.authority."""
     cdef size_t i = 0
     cdef size_t start
+    cdef uint32_t port = 0
     if n == 0 or n > 1000:
         return -<int> R_BAD_REQUEST
     if p[0] == c'[':
@@ -386,8 +387,9 @@ cdef int _authority(const char* p, size_t n, Head* head) noexcept nogil:
         i += 1
         start = i
         while i < n and CLASS[<uint8_t> p[i]] & C_DIGIT:
+            port = port * 10 + <uint32_t> (p[i] - c'0') if port < 100000 else port
             i += 1
-        if i < n or i == start or i - start > 5:
+        if i < n or i == start or port > 65535:
             return -<int> R_BAD_REQUEST
     head.authority = p
     head.authority_len = <uint32_t> n

@@ -17,7 +17,7 @@ import socket as pysocket
 cimport cython
 
 from lbd.engine cimport sys as c
-from lbd.engine.reactor cimport Reactor, Stream, open_stream
+from lbd.engine.reactor cimport IO_AGAIN, Reactor, Stream, open_stream
 from lbd.engine.reasons cimport R_CONNECT_FAILED, R_CONNECT_TIMEOUT, R_NONE
 
 
@@ -53,8 +53,10 @@ cdef class PooledConnection(Handler):
         return self.on_idle_readable()
 
     cdef int on_idle_readable(self) except -1:
-        """The endpoint closed or spoke out of turn."""
-        self.drop(False)
+        """The endpoint closed or spoke out of turn; or the event is an old one, of bytes that have been read since."""
+        cdef char byte
+        if self.stream.recv(&byte, 1) != IO_AGAIN:
+            self.drop(False)
         return 0
 
     cdef int on_timeout(self, Stream stream) except -1:

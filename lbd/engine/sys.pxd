@@ -74,7 +74,8 @@ cdef extern from * nogil:
     ssize_t sendmsg(int, const msghdr*, int)
     int close(int)
     int pipe2(int*, int)
-    int O_NONBLOCK, O_CLOEXEC
+    int O_NONBLOCK, O_CLOEXEC, F_SETPIPE_SZ
+    int fcntl(int, int, ...)
     const char* inet_ntop(int, const void*, char*, socklen_t)
     uint16_t ntohs(uint16_t)
     uint32_t ntohl(uint32_t)

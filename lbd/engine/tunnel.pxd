@@ -14,6 +14,7 @@ cdef struct Direction:
     Pipe pipe
     uint64_t moved          # bytes that reached the sink
     bint bulk               # splice: the last reads were long
+    int short_splices       # in a row
     bint ended              # the source has ended
     bint shut               # and the sink was told
 

@@ -27,7 +27,8 @@ from lbd.engine.splice cimport (
 
 cdef enum:
     BULK_READ = 32768       # a read of this size makes the direction splice
-    BULK_LEAST = 4096       # a splice below it makes it copy again
+    BULK_LEAST = 4096       # splices below it, several in a row, make it copy again
+    BULK_SHORT = 8
     TURN = 8
 
 
@@ -256,6 +257,7 @@ cdef class Tunnel(Waiter):
                 return 0
             if got >= BULK_READ and source.can_splice and sink.can_splice:
                 way.bulk = True
+                way.short_splices = 0
                 return self._splice(source, sink, way)
         source.reactor.defer(source)
         return 0
@@ -278,8 +280,12 @@ cdef class Tunnel(Waiter):
             source.reactor.defer(source)
         elif state < 0:
             return self.end(True)
-        elif state == SPLICE_AGAIN and moved < BULK_LEAST:
-            way.bulk = False
+        elif moved >= BULK_LEAST:
+            way.short_splices = 0
+        elif state == SPLICE_AGAIN:
+            way.short_splices += 1
+            if way.short_splices >= BULK_SHORT:
+                way.bulk = False
         return 0
 
     # the end -----------------------------------------------------------------------------------------------------

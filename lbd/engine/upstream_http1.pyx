@@ -38,6 +38,7 @@ from lbd.engine.splice cimport (
 
 cdef enum:
     READ_HEAD_STEP = 8192
+    FIRST_READ = 16384              # of a response: what lies beyond is spliced when the body is long
     TURN = 8                        # reads of one turn
     TRAILERS_AT = 131072
 
@@ -141,8 +142,7 @@ cdef class Http1Upstream(Upstream):
         if self.connecting:
             return PooledConnection.on_readable(self, stream)
         if x is None:
-            self.drop(False)
-            return 0
+            return self.on_idle_readable()
         if self.state == U_HEAD:
             return self._read_head(x)
         return self._pump(x)
@@ -191,7 +191,7 @@ cdef class Http1Upstream(Upstream):
             old = buffer_len(&self.inbuf)
             if old == 0:
                 p = stream.reactor.rbuf
-                got = stream.recv(p, READ_SIZE)
+                got = stream.recv(p, FIRST_READ)
             else:
                 if not buffer_reserve(&self.inbuf, READ_HEAD_STEP):
                     raise MemoryError
