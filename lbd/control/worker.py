@@ -43,7 +43,8 @@ class Worker:
 
     async def start(self) -> None:
         """Compile, bind everything, then accept: an error leaves nothing half open. Raises BindError, OSError."""
-        raise_fd_limit(self.log)
+        # Every client may need a connection to an endpoint; the rest is for the admin listener, logs and pipes.
+        self.reactor.max_clients = max(1, (raise_fd_limit(self.log) - RESERVED_FDS) // 2)
         addresses = await resolve_hosts(hosts_of(self.config), self.log)
         self.runtime = compile_runtime(
             self.config, self.reactor, self.shared, addresses, open_log=LogWriter
@@ -115,12 +116,14 @@ class Worker:
                 writer.close()
 
 
-def raise_fd_limit(log: Log) -> None:
-    """Use all fds that the hard limit allows."""
+def raise_fd_limit(log: Log) -> int:
+    """Use all fds that the hard limit allows; returns how many that is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
-        return
+        return soft
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError) as error:
         log.warning(f"cannot raise the limit of open files from {soft} to {hard}: {error}")
+        return soft
+    return hard

@@ -27,6 +27,7 @@ cdef class Acceptor(Handler):
     cdef Listener listener
     cdef Stream stream
     cdef bint tcp
+    cdef bint troubled          # out of fds or memory: said once, until an accept succeeds
     cdef object on_problem      # called with an errno when accepting has to pause
 
     def __init__(self, Listener listener not None, int fd, *, bint tcp, on_problem):
@@ -56,6 +57,8 @@ cdef class Acceptor(Handler):
                 listener.paused = True
                 listener.stats.accept_pauses += 1
                 return 0
+            if listener.reactor.clients >= listener.reactor.max_clients:
+                return self._pause(stream, c.EMFILE)
             size = sizeof(address)
             fd = c.accept4(stream.fd, <c.sockaddr*> &address, &size, c.SOCK_NONBLOCK | c.SOCK_CLOEXEC)
             if fd < 0:
@@ -65,6 +68,7 @@ cdef class Acceptor(Handler):
                 if c.errno == c.EINTR or c.errno == c.ECONNABORTED:
                     continue
                 return self._pause(stream, c.errno)
+            self.troubled = False
             listener.stats.accepted += 1
             self._open(fd, &address)
         listener.reactor.defer(stream)
@@ -73,15 +77,14 @@ cdef class Acceptor(Handler):
     cdef int _pause(self, Stream stream, int error) except -1:
         """Out of fds or memory, or a protocol error of the network: try again a little later."""
         self.listener.stats.accept_errors += 1
-        if not self.listener.paused:
-            self.listener.paused = True
+        if not self.troubled:
+            self.troubled = True
             self.listener.stats.accept_pauses += 1
             self.on_problem(self.listener.name, error)
         stream.set_timer(RETRY_MS)
         return 0
 
     cdef int on_timeout(self, Stream stream) except -1:
-        self.listener.paused = False
         return self.on_readable(stream)
 
     cdef int on_fault(self, Stream stream) except -1:

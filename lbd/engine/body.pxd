@@ -4,6 +4,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from lbd.engine.buffer cimport Buffer, buffer_free
+from lbd.engine.http1 cimport BODY_LENGTH, Head
 
 cdef enum:
     # results of body_decode
@@ -32,8 +33,9 @@ cdef inline void body_init(Body* body, uint8_t framing, uint64_t length) noexcep
     body.state = 0
     body.digits = 0
     body.line = body.extensions = 0
-    body.remaining = length if framing == 1 else 0      # 1 = http1.BODY_LENGTH
+    body.remaining = length if framing == BODY_LENGTH else 0
     body.total = 0
 
 
 cdef int body_decode(Body* body, char* p, size_t n, size_t* consumed, size_t* payload) noexcept nogil
+cdef bint parse_trailers(Body* body, Head* head) noexcept nogil

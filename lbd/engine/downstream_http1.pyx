@@ -403,7 +403,7 @@ cdef class Http1Downstream(Downstream):
             status = body_decode(&self.body, rbuf, n, &consumed, &payload)
             if status == BODY_ERROR:
                 return x.fail(R_BAD_REQUEST)
-            if x.route.body_limit >= 0 and self.body.total > <uint64_t> x.route.body_limit:
+            if x.route.body_limit >= 0 and self.body.total + self.body.remaining > <uint64_t> x.route.body_limit:
                 return x.fail(R_BODY_TOO_LARGE)
             if buffered:
                 buffer_consume(&self.inbuf, consumed)
@@ -449,10 +449,7 @@ cdef class Http1Downstream(Downstream):
                     memcpy(start + length, b"0\r\n\r\n", 5)
                     length += 5
                 else:
-                    tail = write_trailers(reactor.scratch + TRAILERS_AT, TRAILERS_AT, end, self.listener.trailers,
-                                          &HEAD)
-                    if tail == 0:
-                        return WRITE_ERROR
+                    tail = write_trailers(reactor.scratch + TRAILERS_AT, end, self.listener.trailers, &HEAD)
         if self.pending_head:
             head = self.pending_head
             self.pending_head = 0

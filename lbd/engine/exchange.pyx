@@ -117,6 +117,7 @@ cdef class Listener:
             (<Downstream> self.first).listed_prev = <void*> connection
         self.first = <void*> connection
         self.n_connections += 1
+        self.reactor.clients += 1
         self.stats.open += 1
 
     cdef void delist(self, Downstream connection) noexcept:
@@ -130,6 +131,7 @@ cdef class Listener:
             (<Downstream> connection.listed_next).listed_prev = connection.listed_prev
         connection.listed_prev = connection.listed_next = NULL
         self.n_connections -= 1
+        self.reactor.clients -= 1
         self.stats.open -= 1
         if self.paused and self.n_connections < self.max_connections:
             self.resume_accept()

@@ -15,12 +15,14 @@ Rules, where RFC 9112 leaves a choice: the stricter one.
   bounded by the limit on fields times the limit on bytes.
 """
 
+from collections import namedtuple
+
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp
 
 from lbd.engine.reasons cimport (
     R_BAD_REQUEST, R_HEAD_TOO_LARGE, R_METHOD_REFUSED, R_NOT_IMPLEMENTED, R_TARGET_TOO_LONG, R_UPSTREAM_INVALID,
-    R_VERSION_REFUSED,
+    R_VERSION_REFUSED, reason_code, reason_status,
 )
 
 cdef enum:
@@ -599,3 +601,77 @@ cdef int _response_framing(uint8_t method, Head* head) noexcept nogil:
         head.framing = BODY_CLOSE
         head.keep_alive = False
     return PARSE_DONE
+
+
+# The codec for Python: tests, fuzzing, explain -------------------------------------------------------------------
+
+class ProtocolError(ValueError):
+    """What the codec refuses: `status` and `reason` (code) of the answer."""
+
+    def __init__(self, int reason):
+        self.status = reason_status(reason)
+        self.reason = reason_code(reason).decode()
+        super().__init__(f"{self.status} {self.reason}")
+
+
+RequestInfo = namedtuple("RequestInfo", (
+    "method target path query authority version fields consumed framing content_length keep_alive expect_continue "
+    "upgrade"))
+ResponseInfo = namedtuple("ResponseInfo", (
+    "status reason version fields consumed framing content_length keep_alive"))
+FRAMINGS = ("none", "length", "chunked", "close")
+
+cdef Field[MAX_FIELDS] INSPECTED
+
+
+cdef list _fields(bytes data, Head* head):
+    cdef Field field
+    cdef int i
+    cdef list found = []
+    for i in range(<int> head.n_fields):
+        field = head.fields[i]
+        if field.kind == K_UNDERSCORE:
+            continue
+        found.append((data[field.name:field.name + field.name_len], data[field.value:field.value + field.value_len]))
+    return found
+
+
+def inspect_request(bytes data not None, *, int request_line=8192, int head=32768, int fields=100, underscore="drop"):
+    """The head at the start of data, None when it is incomplete; ProtocolError."""
+    cdef Limits limits
+    cdef Head h
+    cdef int status
+    limits.request_line = request_line
+    limits.head = head
+    limits.fields = min(fields, MAX_FIELDS)
+    limits.keep_underscore = underscore == "keep"
+    h.fields = INSPECTED
+    status = parse_request(<const char*> data, len(data), &limits, &h)
+    if status == PARSE_MORE:
+        return None
+    if status < 0:
+        raise ProtocolError(-status)
+    upgrade = None
+    if h.upgrade >= 0:
+        upgrade = data[h.fields[h.upgrade].value:h.fields[h.upgrade].value + h.fields[h.upgrade].value_len]
+    return RequestInfo(
+        data[:h.method_len], data[h.target:h.target + h.target_len], data[h.path:h.path + h.path_len] or b"/",
+        data[h.query:h.query + h.query_len] if h.has_query else None,
+        h.authority[:h.authority_len] if h.authority != NULL else b"", (1, h.minor), _fields(data, &h), h.length,
+        FRAMINGS[h.framing], h.content_length if h.framing == BODY_LENGTH else 0, bool(h.keep_alive),
+        bool(h.expect_continue), upgrade)
+
+
+def inspect_response(bytes data not None, bytes method=b"GET"):
+    """The response head at the start of data, None when it is incomplete; ProtocolError."""
+    cdef Head h
+    cdef int status
+    h.fields = INSPECTED
+    status = parse_response(<const char*> data, len(data), _method(<const char*> method, len(method)), &h)
+    if status == PARSE_MORE:
+        return None
+    if status < 0:
+        raise ProtocolError(-status)
+    return ResponseInfo(
+        h.status, data[h.reason:h.reason + h.reason_len], (1, h.minor), _fields(data, &h), h.length,
+        FRAMINGS[h.framing], h.content_length if h.framing == BODY_LENGTH else 0, bool(h.keep_alive))

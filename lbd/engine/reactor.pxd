@@ -72,6 +72,8 @@ cdef class Reactor:
     cdef int pipes[64][2]           # idle pipes, see splice.pyx
     cdef int idle_pipes
     cdef readonly uint64_t streams  # open fds under its care
+    cdef public uint64_t clients    # of them: connections of clients
+    cdef public uint64_t max_clients    # accepting stops there, so that fds remain for endpoints
     cdef readonly uint64_t faults
     cdef uint64_t random_state
     cdef public double lag          # seconds the last tick came late

@@ -246,6 +246,7 @@ cdef class Reactor:
             raise MemoryError
         self.rbuf = self.read_block + READ_ROOM_BEFORE
         self.deferred = []
+        self.max_clients = 1 << 62
         self.random_state = int.from_bytes(os.urandom(8), "little") | 1
         wheel_init(&self.wheel, monotonic_us() // 1000)
 

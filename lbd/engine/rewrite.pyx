@@ -12,12 +12,12 @@ the forwarded addresses that are joined stood in the head before.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from lbd.engine.body cimport TRAILER_FIELDS_MAX, Body
-from lbd.engine.buffer cimport buffer_append, buffer_len, buffer_ptr
+from lbd.engine.body cimport Body, parse_trailers
+from lbd.engine.buffer cimport buffer_len
 from lbd.engine.http1 cimport (
     BODY_CHUNKED, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED_FOR, K_FORWARDED_HOST, K_FORWARDED_OTHER,
     K_FORWARDED_PROTO, K_HOP, K_HOST, K_NOMINATED, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER, K_TRANSFER_ENCODING,
-    K_UNDERSCORE, K_UPGRADE, M_OPTIONS, PARSE_DONE, Field, Head, parse_field_lines,
+    K_UNDERSCORE, K_UPGRADE, M_OPTIONS, Field, Head,
 )
 
 
@@ -164,19 +164,15 @@ cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint cl
     return <size_t> (out - start)
 
 
-cdef size_t write_trailers(char* out, size_t room, Body* body, frozenset allowed, Head* scratch):
-    """The last chunk and the trailers that may pass; 0 when the section is malformed or too long."""
+cdef size_t write_trailers(char* out, Body* body, frozenset allowed, Head* scratch):
+    """The last chunk and the trailers that may pass, at most TRAILERS_MAX + 5 bytes; scratch holds TRAILER_FIELDS_MAX."""
     cdef char* start = out
     cdef Field* field
     cdef uint32_t i
     cdef bytes name
     out = _put(out, b"0\r\n", 3)
     if buffer_len(&body.trailers):
-        if buffer_len(&body.trailers) + 5 > room or not buffer_append(&body.trailers, b"\r\n", 2):
-            return 0
-        scratch.base = buffer_ptr(&body.trailers)
-        if parse_field_lines(scratch.base, 0, buffer_len(&body.trailers), TRAILER_FIELDS_MAX, scratch) != PARSE_DONE:
-            return 0
+        parse_trailers(body, scratch)
         for i in range(scratch.n_fields):
             field = &scratch.fields[i]
             name = scratch.base[field.name:field.name + field.name_len].lower()

@@ -27,6 +27,7 @@ cdef class Http1Upstream(Upstream):
     cdef int _read_head(self, Exchange x) except -1
     cdef int _take_head(self, Exchange x, char* p, size_t n) except -1
     cdef int _final_head(self, Exchange x, char* p, size_t n) except -1
+    cdef bint _switched_as_asked(self) noexcept
     cdef int _pump(self, Exchange x) except -1
     cdef int _splice(self, Exchange x, bint* done) except -1
     cdef int _finish_body(self, Exchange x) except -1

@@ -20,14 +20,14 @@ from lbd.engine.buffer cimport Buffer, buffer_append, buffer_consume, buffer_fre
 from lbd.engine.exchange cimport INFORMATIONAL_MAX, Downstream, Exchange, Upstream
 from lbd.engine.http1 cimport (
     BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, M_GET, M_HEAD, M_OPTIONS, PARSE_DONE, PARSE_MORE, RESPONSE_FIELDS_MAX, Field,
-    Head, parse_response,
+    Head, parse_response, same_name,
 )
 from lbd.engine.pool cimport PooledConnection, Protocol
 from lbd.engine.reactor cimport (
     IO_AGAIN, READ_SIZE, WRITE_BLOCKED, WRITE_DONE, WRITE_ERROR, Reactor, Stream,
 )
 from lbd.engine.reasons cimport (
-    R_BAD_REQUEST, R_CLIENT_GONE, R_INTERNAL, R_NONE, R_RESPONSE_BODY_TIMEOUT, R_RESPONSE_TIMEOUT, R_UPSTREAM_INVALID,
+    R_CLIENT_GONE, R_INTERNAL, R_NONE, R_RESPONSE_BODY_TIMEOUT, R_RESPONSE_TIMEOUT, R_UPSTREAM_INVALID,
     R_UPSTREAM_RESET, R_UPSTREAM_TRUNCATED,
 )
 from lbd.engine.rewrite cimport write_chunk_line, write_trailers
@@ -107,10 +107,7 @@ cdef class Http1Upstream(Upstream):
                 memcpy(p + n, b"\r\n", 2)
                 length = line + n + 2
             if end != NULL:
-                tail = write_trailers(reactor.scratch + TRAILERS_AT, TRAILERS_AT, end, x.listener.trailers, &HEAD)
-                if tail == 0:
-                    x.fail(R_BAD_REQUEST)
-                    return WRITE_BLOCKED
+                tail = write_trailers(reactor.scratch + TRAILERS_AT, end, x.listener.trailers, &HEAD)
         if length:
             result = self.stream.write2(start, length, reactor.scratch + TRAILERS_AT, tail)
         elif tail:
@@ -239,7 +236,7 @@ cdef class Http1Upstream(Upstream):
         cdef size_t payload = 0
         cdef int status, written
         if HEAD.status == 101:
-            if not x.upgrade or HEAD.upgrade < 0:
+            if not x.upgrade or not self._switched_as_asked():
                 return x.on_upstream_failed(R_UPSTREAM_INVALID, False)
             return x.downstream.become_tunnel(x, &HEAD, rest, left)
         body_init(&self.body, HEAD.framing, <uint64_t> HEAD.content_length)
@@ -264,6 +261,14 @@ cdef class Http1Upstream(Upstream):
             return x.on_response_done(self.keep)
         self.stream.set_timer(0 if written == WRITE_BLOCKED else self._body_ms(x))
         return self._pump(x)
+
+    cdef bint _switched_as_asked(self) noexcept:
+        """Does the 101 name the one protocol that is passed on (RFC 9110 7.8)?"""
+        cdef Field* field
+        if HEAD.upgrade < 0:
+            return False
+        field = &HEAD.fields[HEAD.upgrade]
+        return field.value_len == 9 and same_name(HEAD.base + field.value, b"websocket", 9)
 
     # the response body -------------------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from codec.feeding import decode
-from lbd.engine.http1 import ChunkedDecoder, ProtocolError
+from lbd.engine.body import ChunkedDecoder
+from lbd.engine.http1 import ProtocolError
 from smuggling.corpus import Row, chunks
 
 END = b"0\r\n\r\n"

@@ -54,6 +54,7 @@ def test_defaults_of_the_contract() -> None:
         "head": 32768,
         "fields": 100,
         "body": 2**30,
+        "body_rate": 100,
         "connections": 20000,
     }
     assert (listener.bind, listener.path, listener.backlog, listener.access_log) == (
