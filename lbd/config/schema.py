@@ -134,8 +134,7 @@ class ListenerLimits(Settings):
     )
     body_rate: Annotated[Size, Field(le=GIB)] = Field(
         default=100,
-        description="Bytes per second that a request body must keep up on average, beyond `timeouts.body`; "
-        "0 = any rate.",
+        description="Bytes per second that a request body must keep up on average, after 30 s; 0 = any rate.",
     )
     connections: Annotated[Integer, Field(ge=1)] = Field(
         default=20000, description="Most open client connections."

@@ -54,8 +54,9 @@ cdef class Acceptor(Handler):
         cdef int fd, turn
         for turn in range(TURN):
             if listener.n_connections >= listener.max_connections:
-                listener.paused = True
-                listener.stats.accept_pauses += 1
+                if not listener.paused:
+                    listener.paused = True
+                    listener.stats.accept_pauses += 1
                 return 0
             if listener.reactor.clients >= listener.reactor.max_clients:
                 return self._pause(stream, c.EMFILE)

@@ -26,6 +26,7 @@ cdef class Http1Downstream(Downstream):
     cdef uint8_t framing            # of the response being written
     cdef bint close_after           # the connection ends with this response
     cdef bint body_unread           # the answer came before the end of the request
+    cdef bint unparsed              # inbuf may hold a whole head that nobody has looked at
     cdef bint in_loop               # guards against recursion through responses made at once
 
     cdef int _read_head(self) except -1

@@ -46,6 +46,7 @@ from lbd.engine.tunnel cimport Tunnel
 
 cdef enum:
     LINGER_MS = 5000
+    RATE_GRACE_MS = 30000
     LINGER_BYTES = 1 << 20
     READ_HEAD_STEP = 4096
     TRAILERS_AT = 131072            # where in the scratch area trailers are put together
@@ -143,7 +144,6 @@ cdef class Http1Downstream(Downstream):
         cdef Stream stream = self.stream
         cdef char* rbuf = stream.reactor.rbuf
         cdef bint more = False
-        cdef bint buffered = True                   # inbuf may hold a whole head
         cdef bint look
         cdef size_t old
         cdef ssize_t got
@@ -152,9 +152,9 @@ cdef class Http1Downstream(Downstream):
         self.in_loop = True
         while self.state == D_IDLE and not stream.closed:
             old = buffer_len(&self.inbuf)
-            if buffered and old:
+            if old and self.unparsed:
+                self.unparsed = False
                 self._take_head(buffer_ptr(&self.inbuf), old, &more)
-                buffered = not more
                 if more:
                     stream.set_timer(self.listener.head_ms)
                 continue
@@ -176,13 +176,11 @@ cdef class Http1Downstream(Downstream):
                     if not buffer_append(&self.inbuf, rbuf, <size_t> got):
                         raise MemoryError
                     stream.set_timer(self.listener.head_ms)
-                buffered = not more
                 continue
             look = self._worth_parsing(self.inbuf.data + self.inbuf.end, <size_t> got, old)
             self.inbuf.end += <size_t> got
             if look:
                 self._take_head(buffer_ptr(&self.inbuf), buffer_len(&self.inbuf), &more)
-                buffered = not more
         self.in_loop = False
         return 0
 
@@ -350,6 +348,7 @@ cdef class Http1Downstream(Downstream):
             buffer_consume(&self.inbuf, used)
         elif n > used and not buffer_append(&self.inbuf, p + used, n - used):
             raise MemoryError
+        self.unparsed = True
         return 0
 
     # the request body --------------------------------------------------------------------------------------------
@@ -360,12 +359,12 @@ cdef class Http1Downstream(Downstream):
         return self._pump(x)
 
     cdef void _watch_body(self) noexcept:
-        """The client must send: within the idle time, and on average no slower than the floor."""
+        """The client must send: within the idle time, and, after a grace, on average no slower than the floor."""
         cdef uint64_t after = self.listener.body_ms
         cdef uint64_t spent, allowed
         if self.listener.body_rate:
             spent = self.stream.reactor.wheel.now - self.body_started
-            allowed = self.listener.body_ms + self.body.total * 1000 // self.listener.body_rate
+            allowed = RATE_GRACE_MS + self.body.total * 1000 // self.listener.body_rate
             if spent + after > allowed:
                 after = allowed - spent if allowed > spent else 1
         self.stream.set_timer(after)

@@ -442,5 +442,7 @@ cdef class Exchange(Waiter):
             histogram_add(&self.route.stats.duration, monotonic_us() - self.started_us)
         if self.listener.access_log is not None:
             self.listener.access_log.record(self)
+        if downstream is None:                      # a tunnel took its place
+            return 0
         return downstream.on_finished(self, clean)
 

@@ -66,6 +66,7 @@ cdef class Reactor:
     cdef Wheel wheel
     cdef void** graveyard           # streams closed in this batch, released after it
     cdef size_t dead, dead_cap
+    cdef list retired               # handlers replaced in this batch, which may still be running
     cdef list deferred              # streams that used up their turn and still have something to read
     cdef object tick_handle
     cdef bint running

@@ -246,6 +246,7 @@ cdef class Reactor:
             raise MemoryError
         self.rbuf = self.read_block + READ_ROOM_BEFORE
         self.deferred = []
+        self.retired = []
         self.max_clients = 1 << 62
         self.random_state = int.from_bytes(os.urandom(8), "little") | 1
         wheel_init(&self.wheel, monotonic_us() // 1000)
@@ -348,6 +349,8 @@ cdef class Reactor:
             stream = <Stream> self.graveyard[self.dead]
             stream.handler = None
             Py_DECREF(stream)
+        if self.retired:
+            self.retired = []
 
     cdef int _dispatch(self, int n, int* at) except -1:
         cdef Stream stream

@@ -177,6 +177,7 @@ cdef class Tunnel(Waiter):
         self.endpoint = x.endpoint
         client.tunnel = server.tunnel = self
         client.listener = old.listener
+        self.listener.reactor.retired += [old, upstream]    # both are up the call stack
         client.stream = old.stream
         client.stream.handler = client
         memcpy(client.peer, old.peer, 16)

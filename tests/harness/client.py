@@ -61,7 +61,11 @@ class Client:
         if source:
             self.sock.bind((source, 0))
         self.sock.settimeout(TIMEOUT)
-        self.sock.connect(address)
+        try:
+            self.sock.connect(address)
+        except BaseException:
+            self.sock.close()
+            raise
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self.end: str | None = None

@@ -164,7 +164,7 @@ class Lbd:
             return client.ask(data)
 
     def admin(self, path: str) -> Response:
-        return self.ask(get(path, "Connection: close"), "admin")
+        return self.ask(get(path, "Connection: close").replace(b"Host: example.test", b"Host: 127.0.0.1"), "admin")
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples that have these labels."""

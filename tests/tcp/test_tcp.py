@@ -29,6 +29,7 @@ from harness.origin import (
 from harness.waiting import TIMEOUT, eventually
 
 MIB = 1 << 20
+ADMIN = "admin: {bind: \"127.0.0.1:0\"}\n"
 CONFIG = """
 listeners: [{name: db, bind: "127.0.0.1:0", protocol: tcp, cluster: db, timeouts: {idle: 60s, tunnel: 60s}}]
 clusters: [{name: db, endpoints: [<origin>], timeouts: {connect: 500ms}}]
@@ -239,7 +240,7 @@ def test_refusing_endpoint_is_skipped() -> None:
 
 
 def test_connection_limit() -> None:
-    config = CONFIG.replace("cluster: db,", "cluster: db, limits: {connections: 2},", 1)
+    config = CONFIG.replace("cluster: db,", "cluster: db, limits: {connections: 2},", 1) + ADMIN
     with (
         Origin([echo]) as origin,
         Lbd(config, origin=origin) as lbd,
@@ -250,8 +251,10 @@ def test_connection_limit() -> None:
             client.send(b"x")
             assert client.read_exactly(1) == b"x"
         with lbd.connect("db") as extra:
-            assert ended(extra)
-        one.close()
+            extra.send(b"z")
+            eventually(lambda: lbd.metric("lbd_accept_pauses_total") == 1, "the third waits in the backlog")
+            one.close()
+            assert extra.read_exactly(1) == b"z", "served once a place is free"
         eventually(lambda: echoes(lbd), "a place is free again")
 
 
