@@ -64,6 +64,12 @@ cdef class Balancer:
     def pick_one(self, uint64_t key=0):
         return self.pick(key)
 
+    def pick_many(self, long times):
+        """Pick again and again (bench/micro)."""
+        cdef long i
+        for i in range(times):
+            self.pick(<uint64_t> i * 0x9E3779B97F4A7C15ULL)
+
     def acquire_one(self, Endpoint endpoint):
         endpoint.active += 1
         self.on_acquired(endpoint)

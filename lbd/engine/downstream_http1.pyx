@@ -23,14 +23,14 @@ from lbd.engine.buffer cimport (
     Buffer, buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve,
 )
 from lbd.engine.exchange cimport (
-    INLINE_BODY_MAX, PATH_AS_IS, PATH_REJECT, Downstream, Exchange, Listener, new_exchange,
+    INLINE_BODY_MAX, Downstream, Exchange, Listener, new_exchange,
 )
 from lbd.engine.forwarded cimport find_client
 from lbd.engine.http1 cimport (
     BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, M_GET, M_HEAD, MAX_FIELDS, PARSE_DONE, PARSE_MORE,
     Field, Head, find_field, parse_request, same_name,
 )
-from lbd.engine.path cimport PATH_BAD, PATH_CHANGED, normalise_path
+from lbd.engine.path cimport PATH_BAD, PATH_CHANGED, PATH_ROOM, path_of
 from lbd.engine.reactor cimport (
     IO_AGAIN, READ_SIZE, WRITE_BLOCKED, WRITE_DONE, WRITE_ERROR, Reactor, Stream,
 )
@@ -54,7 +54,7 @@ cdef enum:
 # One worker handles one head at a time: these are only used between a parse and the end of the same callback.
 cdef Head HEAD
 cdef Field[MAX_FIELDS] FIELDS
-cdef char[65536] PATH
+cdef char[PATH_ROOM] PATH
 HEAD.fields = FIELDS
 
 PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -261,21 +261,14 @@ cdef class Http1Downstream(Downstream):
         """Normal form of the path, then the route. 0 or a Reason; *path stays NULL when the target is kept."""
         cdef RequestView view
         cdef Route route
-        cdef int status
+        cdef int status = path_of(head, self.listener.path_mode, PATH, &view.path, &view.path_len)
+        if status == PATH_BAD:
+            return R_BAD_REQUEST
+        if status == PATH_CHANGED:
+            path[0] = view.path
+            path_len[0] = view.path_len
         view.head = head
-        view.path = head.base + head.path
-        view.path_len = head.path_len
         view.client = x.client
-        if head.path_len == 0:
-            view.path = b"/"
-            view.path_len = 1
-        elif not head.path_plain and head.path_len < sizeof(PATH):
-            status = normalise_path(view.path, view.path_len, PATH, path_len)
-            if status == PATH_BAD or (status == PATH_CHANGED and self.listener.path_mode == PATH_REJECT):
-                return R_BAD_REQUEST
-            if status == PATH_CHANGED and self.listener.path_mode != PATH_AS_IS:
-                path[0] = view.path = PATH
-                view.path_len = path_len[0]
         route = self.listener.router.match(&view, None)
         if route is None:
             return R_NO_ROUTE

@@ -35,7 +35,7 @@ cdef class Listener:
     cdef int64_t body_limit
     cdef uint32_t max_connections
     cdef uint64_t head_ms, body_ms, idle_ms, write_ms, tunnel_ms
-    cdef int path_mode                      # PATH_MODE_*
+    cdef int path_mode                      # path.PATH_NORMALIZE, ...
     cdef bytes trusted                      # network table
     cdef frozenset trailers
     cdef bytes authority                    # for HTTP/1.0 requests without Host
@@ -56,11 +56,6 @@ cdef class Listener:
     cdef char* take_block(self) noexcept
     cdef void return_block(self, char* block) noexcept
     cdef bint trusts(self, const uint8_t* address) noexcept
-
-cdef enum:
-    PATH_NORMALIZE = 0
-    PATH_REJECT = 1
-    PATH_AS_IS = 2
 
 
 cdef class Downstream(Handler):

@@ -26,6 +26,7 @@ from lbd.engine.http1 cimport (
     BODY_NONE, M_DELETE, M_GET, M_HEAD, M_OPTIONS, M_PUT, M_TRACE, Head,
 )
 from lbd.engine.matchers cimport in_networks
+from lbd.engine.path cimport PATH_NORMALIZE
 from lbd.engine.pool cimport PooledConnection, Waiter
 from lbd.engine.reactor cimport WRITE_BLOCKED, WRITE_ERROR, Handler, Reactor, Stream
 from lbd.engine.reasons cimport (

@@ -9,6 +9,8 @@ above the root, and dot segments that appear only to a reader who decodes %2F or
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp
 
+from lbd.engine.http1 cimport Head
+
 
 cdef int _hex(uint8_t x) noexcept nogil:
     if c'0' <= x <= c'9':
@@ -124,6 +126,29 @@ cdef int normalise_path(const char* p, size_t n, char* out, size_t* out_len) noe
         o = 1
     out_len[0] = o
     return PATH_SAME if o == n and memcmp(out, p, n) == 0 else PATH_CHANGED
+
+
+cdef int path_of(const Head* head, int mode, char* room, const char** path, size_t* path_len) noexcept nogil:
+    """The path that routes match and endpoints get: where it stands (in room when PATH_CHANGED), or PATH_BAD."""
+    cdef int status
+    path[0] = head.base + head.path
+    path_len[0] = head.path_len
+    if head.path_len == 0:
+        path[0] = b"/"
+        path_len[0] = 1
+        return PATH_SAME
+    if head.path_plain:
+        return PATH_SAME
+    if head.path_len >= PATH_ROOM:
+        return PATH_BAD
+    status = normalise_path(head.base + head.path, head.path_len, room, path_len)
+    if status == PATH_CHANGED and mode == PATH_REJECT:
+        return PATH_BAD
+    if status == PATH_CHANGED and mode == PATH_NORMALIZE:
+        path[0] = room
+        return PATH_CHANGED
+    path_len[0] = head.path_len
+    return PATH_BAD if status == PATH_BAD else PATH_SAME
 
 
 def normal_path(bytes path):

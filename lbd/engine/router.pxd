@@ -59,6 +59,7 @@ cdef class Router:
     cdef Capture capture[MAX_CAPTURES]  # of the best so far
     cdef int depth_captures
 
+    cdef int _view(self, bytes raw_head, bytes address, int path_mode, RequestView* view) except -1
     cdef Route match(self, const RequestView* request, recorder)
     cdef Route _search(self, int32_t root, const RequestView* request, Route best, recorder)
     cdef Route _walk(self, int32_t node, size_t at, int depth, const RequestView* request, Route best, recorder)

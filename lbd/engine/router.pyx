@@ -10,12 +10,16 @@ depth of the path and the number of labels in the host, not the number of routes
 The same call explains: with a recorder, each route considered is reported with the matcher that refused it.
 """
 
+import ipaddress
+
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp
 
 from lbd.engine.bytemap cimport ByteMap
 from lbd.engine.cluster cimport Cluster
-from lbd.engine.http1 cimport Head
+from lbd.engine.http1 cimport MAX_FIELDS, PARSE_DONE, PARSE_MORE, Field, Head, Limits, parse_request
+from lbd.engine.path cimport PATH_BAD, PATH_NORMALIZE, PATH_ROOM, path_of
+from lbd.engine.reasons cimport reason_code
 from lbd.engine.shared cimport RouteStats, Shared
 
 cdef enum:
@@ -60,6 +64,33 @@ cdef class Route:
 
     def __repr__(self):
         return f"<Route {self.name} rank={self.rank}>"
+
+
+cdef Head EXPLAINED
+cdef Field[MAX_FIELDS] EXPLAINED_FIELDS
+cdef char[PATH_ROOM] PATH
+cdef Limits ANY
+EXPLAINED.fields = EXPLAINED_FIELDS
+ANY.request_line = ANY.head = PATH_ROOM
+ANY.fields = MAX_FIELDS
+ANY.keep_underscore = True
+
+
+def packed_address(str text):
+    """An IP literal as 16 bytes, IPv4 mapped into IPv6."""
+    address = ipaddress.ip_address(text)
+    return b"\0" * 10 + b"\xff\xff" + address.packed if address.version == 4 else address.packed
+
+
+cdef class _Considered:
+    """A recorder that keeps what match reports."""
+    cdef readonly list rows
+
+    def __cinit__(self):
+        self.rows = []
+
+    def route(self, Route route, str outcome, detail):
+        self.rows.append((route.name, outcome, "" if detail is None else repr(detail)))
 
 
 cdef class Node:
@@ -150,6 +181,43 @@ cdef class Router:
             node.below += (route,)
         else:
             node.exact += (route,)
+
+    def explain(self, bytes raw_head not None, str client="127.0.0.1", *, int path_mode=PATH_NORMALIZE):
+        """How a request would be routed: route, captures and every route considered, best first last."""
+        cdef RequestView view
+        cdef bytes address = packed_address(client)
+        cdef Route route
+        cdef _Considered considered = _Considered()
+        self._view(raw_head, address, path_mode, &view)
+        route = self.match(&view, considered)
+        path = view.path[:view.path_len]
+        values = [path[self.capture[i].start:self.capture[i].start + self.capture[i].length].decode("latin-1")
+                  for i in range(self.captured)]
+        return {
+            "route": None if route is None else route.name,
+            "captures": {} if route is None else dict(zip(route.captures, values)),
+            "considered": considered.rows,
+        }
+
+    def match_many(self, bytes raw_head not None, str client, long times):
+        """Match the same request again and again (bench/micro)."""
+        cdef RequestView view
+        cdef bytes address = packed_address(client)
+        cdef long i
+        self._view(raw_head, address, PATH_NORMALIZE, &view)
+        for i in range(times):
+            self.match(&view, None)
+
+    cdef int _view(self, bytes raw_head, bytes address, int path_mode, RequestView* view) except -1:
+        """Parse a head given by hand into EXPLAINED; the views's pointers live as long as the arguments."""
+        cdef int status = parse_request(<const char*> raw_head, len(raw_head), &ANY, &EXPLAINED)
+        if status != PARSE_DONE:
+            raise ValueError("incomplete head" if status == PARSE_MORE else reason_code(-status).decode())
+        if path_of(&EXPLAINED, path_mode, PATH, &view.path, &view.path_len) == PATH_BAD:
+            raise ValueError("the path has no normal form")
+        view.head = &EXPLAINED
+        view.client = <const uint8_t*> <const char*> address
+        return 0
 
     cdef Route match(self, const RequestView* request, recorder):
         """The route of the request, or None. Captures of the chosen one are in `capture[:captured]`."""
