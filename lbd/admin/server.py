@@ -61,7 +61,7 @@ class AdminConnection(asyncio.Protocol):
         self.timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)          # uvloop has its own class
+        transport = cast(asyncio.Transport, transport)  # uvloop has its own class
         self.transport = transport
         self.timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, transport.close)
 
@@ -93,7 +93,11 @@ class AdminConnection(asyncio.Protocol):
     def _answer(self, request: h11.Request) -> Answer:
         hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
         if not hosts or not is_address(hosts[0]):
-            return 403, "text/plain; charset=utf-8", b"the Host of an admin request must be an IP address or localhost\n"
+            return (
+                403,
+                "text/plain; charset=utf-8",
+                b"the Host of an admin request must be an IP address or localhost\n",
+            )
         if request.method not in (b"GET", b"HEAD"):
             return 405, "text/plain; charset=utf-8", b"only GET and HEAD\n"
         return self.pages.answer(request.target.decode("latin-1").partition("?")[0])

@@ -68,7 +68,7 @@ def smooth_cycle(weights):
     heapify(heap)
     cycle = []
     for _ in range(sum(weights)):
-        due, i, turn = heap[0]
+        _due, i, turn = heap[0]
         cycle.append(i)
         heapreplace(heap, ((2 * turn + 1) / (2 * weights[i]), i, turn + 1))
     return cycle

@@ -20,14 +20,22 @@ from lbd.engine.cluster import Cluster, Endpoint
 from lbd.engine.exchange import Listener
 from lbd.engine.pool import ConnectionPool
 from lbd.engine.reactor import Reactor
-from lbd.engine.router import Respond, Route, Router
+from lbd.engine.router import Matcher, Respond, Route, Router
 from lbd.engine.shared import Shared
 from lbd.engine.upstream_http1 import Http1
 
 PATH_MODES = {"normalize": 0, "reject": 1, "as_is": 2}
 # Trailers that say something about the body and change nothing else (RFC 9110 6.5.1); grpc-* and
 # x-amz-checksum-* pass as well, see engine/rewrite.pyx.
-TRAILERS = ("server-timing", "digest", "content-digest", "repr-digest", "content-md5", "x-checksum", "x-stream-error")
+TRAILERS = (
+    "server-timing",
+    "digest",
+    "content-digest",
+    "repr-digest",
+    "content-md5",
+    "x-checksum",
+    "x-stream-error",
+)
 
 Addresses = Mapping[str, str]
 
@@ -51,7 +59,7 @@ def compile_runtime(
     worker: int = 0,
     open_log: Callable[[str], LogWriter],
 ) -> Runtime:
-    """Build the Runtime. `addresses` maps host names of endpoints to IP literals; a missing one is unresolved."""
+    """Build the Runtime. `addresses`: host of an endpoint -> IP literal; a missing one is unresolved."""
     runtime = Runtime(config)
     for cluster in config.clusters:
         runtime.clusters[cluster.name] = _cluster(cluster, reactor, shared, addresses, worker)
@@ -179,8 +187,17 @@ def build_router(
     conditions = [conditions_of(route.match) for route in routes]
     built = []
     for rank, entry in enumerate(entries):
-        route = _route(setting, entry.index, entry.setting, clusters, rank, conditions[entry.index],
-                       entry.path.captures, shared, worker)
+        route = _route(
+            setting,
+            entry.index,
+            entry.setting,
+            clusters,
+            rank,
+            conditions[entry.index],
+            entry.path.captures,
+            shared,
+            worker,
+        )
         built.append((entry.host, entry.path.segments, entry.path.below, route))
     return Router(built)
 
@@ -191,7 +208,7 @@ def _route(
     setting: schema.Route,
     clusters: Mapping[str, Cluster],
     rank: int,
-    conditions: Sequence[object],
+    conditions: Sequence[Matcher],
     captures: tuple[str, ...],
     shared: Shared | None,
     worker: int,

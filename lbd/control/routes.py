@@ -82,9 +82,9 @@ EVERY_PATH = PathEntry((), True)
 
 def entries_of(index: int, setting: schema.Route) -> Iterator[Entry]:
     """Every pair of a route's hosts and paths."""
-    hosts = [host.encode() for host in setting.match.host] or [None]
+    hosts: list[bytes | None] = [host.encode() for host in setting.match.host]
     paths = [parse_path(path) for path in setting.match.path] or [EVERY_PATH]
-    for host, path in product(hosts, paths):
+    for host, path in product(hosts or [None], paths):
         yield Entry(index, host, path, setting)
 
 

@@ -78,7 +78,9 @@ class _Daemon:
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGUSR1, worker.reopen_logs)
         loop.add_signal_handler(
-            signal.SIGHUP, self.log.warning, "SIGHUP: reloading is not supported by this version; nothing changed"
+            signal.SIGHUP,
+            self.log.warning,
+            "SIGHUP: reloading is not supported by this version; nothing changed",
         )
 
     def _stop(self, number: signal.Signals) -> None:

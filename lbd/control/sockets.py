@@ -13,7 +13,7 @@ class BindError(Exception):
 
 
 def listen(address: str, backlog: int) -> socket.socket:
-    """A listening, non-blocking TCP socket. Options that accepted sockets need are set here: they inherit them."""
+    """A listening, non-blocking TCP socket; accepted sockets inherit the options that are set here."""
     host, port = split_address(address)
     family = socket.AF_INET6 if not host or ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

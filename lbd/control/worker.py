@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import socket
 import traceback
 
 from lbd.config import schema
@@ -42,13 +43,11 @@ class Worker:
         return f"<Worker listeners={len(self.acceptors)} {self.reactor!r}>"
 
     async def start(self) -> None:
-        """Compile, bind everything, then accept: an error leaves nothing half open. Raises BindError, OSError."""
-        # Every client may need a connection to an endpoint; the rest is for the admin listener, logs and pipes.
+        """Compile, bind everything, then accept; an error leaves nothing half open. Raises BindError."""
+        # Every client may need a connection to an endpoint; the rest is for admin, logs and pipes.
         self.reactor.max_clients = max(1, (raise_fd_limit(self.log) - RESERVED_FDS) // 2)
         addresses = await resolve_hosts(hosts_of(self.config), self.log)
-        self.runtime = compile_runtime(
-            self.config, self.reactor, self.shared, addresses, open_log=LogWriter
-        )
+        self.runtime = compile_runtime(self.config, self.reactor, self.shared, addresses, open_log=LogWriter)
         self._bind(self.runtime)
         self.reactor.start()
         if any(not e.available for c in self.runtime.clusters.values() for e in c.endpoints):
@@ -57,7 +56,7 @@ class Worker:
             )
 
     def _bind(self, runtime: Runtime) -> None:
-        made = []
+        made: list[tuple[schema.Listener, socket.socket]] = []
         try:
             for setting in self.config.listeners:
                 made.extend((setting, listen(address, setting.backlog)) for address in setting.bind)
@@ -92,7 +91,7 @@ class Worker:
                 writer.reopen()
 
     async def drain(self, timeout: float | None) -> int:
-        """Stop accepting, let exchanges finish for up to `timeout` seconds; returns how many connections are left."""
+        """Stop accepting, let exchanges finish for up to `timeout` seconds; how many connections are left."""
         assert self.runtime is not None
         self.draining = True
         for acceptor in self.acceptors:

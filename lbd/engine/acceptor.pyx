@@ -14,7 +14,7 @@ from lbd.engine cimport sys as c
 from lbd.engine.downstream_http1 cimport Http1Downstream
 from lbd.engine.exchange cimport Downstream, Listener
 from lbd.engine.forwarded cimport format_address
-from lbd.engine.reactor cimport Handler, Reactor, Stream, open_stream
+from lbd.engine.reactor cimport Handler, Stream, open_stream
 from lbd.engine.tunnel cimport Tunnel, TunnelClient
 
 cdef enum:
@@ -51,8 +51,8 @@ cdef class Acceptor(Handler):
         cdef c.sockaddr_storage address
         cdef c.socklen_t size
         cdef Listener listener = self.listener
-        cdef int fd, turn
-        for turn in range(TURN):
+        cdef int fd, _turn
+        for _turn in range(TURN):
             if listener.n_connections >= listener.max_connections:
                 if not listener.paused:
                     listener.paused = True

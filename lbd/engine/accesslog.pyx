@@ -13,7 +13,7 @@ import threading
 import time
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, strlen
 
 from lbd.engine cimport sys as c

@@ -82,7 +82,8 @@ cdef class Balancer:
 cdef class Cluster:
     """Immutable but for its balancer, which is swapped when endpoints or weights change."""
 
-    def __cinit__(self, str name not None, endpoints, *, balancer_class, dict options=None, Protocol protocol=None, bytes host=None,
+    def __cinit__(self, str name not None, endpoints, *, balancer_class, dict options=None,
+                  Protocol protocol=None, bytes host=None,
                   response_ms=0, body_ms=0, queue_ms=0):
         self.name = name
         self.endpoints = tuple(endpoints)

@@ -11,7 +11,7 @@ Timers (one per stream): head (absolute, bytes do not extend it), idle, body (id
 queue, write, linger. A client that closes or half-closes while its response is awaited counts as gone (as in nginx).
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
 cimport cython
@@ -20,7 +20,7 @@ from http import HTTPStatus
 
 from lbd.engine.body cimport BODY_DONE, BODY_ERROR, Body, body_decode, body_init
 from lbd.engine.buffer cimport (
-    Buffer, buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve,
+    buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve,
 )
 from lbd.engine.exchange cimport (
     INLINE_BODY_MAX, Downstream, Exchange, Listener, new_exchange,
@@ -370,7 +370,7 @@ cdef class Http1Downstream(Downstream):
         cdef size_t payload = 0
         cdef size_t n
         cdef ssize_t got
-        cdef int status, written
+        cdef int status
         cdef bint buffered
         while not x.request_done and not x.finished:
             if x.upstream is None or x.upstream.is_blocked():

@@ -13,17 +13,15 @@ nothing was sent. It is sent again once, on a new connection, when a reused conn
 if its method is idempotent and all of it is still held. Nothing else is repeated here.
 """
 
-import os
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 cimport cython
 
 from lbd.engine.cluster cimport Cluster, Endpoint
 from lbd.engine.http1 cimport (
-    BODY_NONE, M_DELETE, M_GET, M_HEAD, M_OPTIONS, M_PUT, M_TRACE, Head,
+    M_DELETE, M_GET, M_HEAD, M_OPTIONS, M_PUT, M_TRACE, Head,
 )
 from lbd.engine.matchers cimport in_networks
 from lbd.engine.path cimport PATH_NORMALIZE
@@ -175,7 +173,7 @@ cdef class Downstream(Handler):
         raise NotImplementedError
 
     cdef int write_body(self, Exchange x, char* p, size_t n, Body* end) except -100:
-        """Payload in the worker's read area (see reactor.pxd for the room around it); `end` is the finished Body. WRITE_*."""
+        """Payload in the worker's read area (with the room of reactor.pxd around it); end: the finished Body. WRITE_*."""
         raise NotImplementedError
 
     cdef int write_informational(self, Exchange x, Head* head) except -1:
@@ -446,4 +444,3 @@ cdef class Exchange(Waiter):
         if downstream is None:                      # a tunnel took its place
             return 0
         return downstream.on_finished(self, clean)
-

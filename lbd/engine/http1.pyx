@@ -594,7 +594,7 @@ cdef int parse_response(const char* p, size_t n, uint8_t method, Head* head) noe
 
 
 cdef int _response_framing(uint8_t method, Head* head) noexcept nogil:
-    """RFC 9112 6.3: HEAD, 1xx, 204 and 304 have no body whatever the fields say; without a length it ends with the connection."""
+    """RFC 9112 6.3: HEAD, 1xx, 204, 304 have no body whatever the fields say; without a length it ends at the close."""
     if head.status < 200 or head.status == 204 or head.status == 304 or method == M_HEAD:
         head.framing = BODY_NONE
     elif head.framing == BODY_NONE:

@@ -9,7 +9,6 @@ Invariants: open counts connecting, busy and idle connections; a connection is i
 `idle` is set; any byte or end on an idle connection closes it (RFC 9112 9.5: nothing may come unasked).
 """
 
-from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 import socket as pysocket

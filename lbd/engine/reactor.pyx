@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, freethreading_compatible=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The worker's readiness loop below uvloop: one edge-triggered epoll set whose fd uvloop watches.
 
 Strategy: uvloop wakes us once per batch, not once per event. Each Stream is registered once, for both directions and
@@ -15,7 +15,7 @@ Invariants:
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -308,8 +308,8 @@ cdef class Reactor:
 
     def _poll(self):
         """uvloop's callback: the epoll set has events."""
-        cdef int n, rounds
-        for rounds in range(MAX_ROUNDS):
+        cdef int n, _rounds
+        for _rounds in range(MAX_ROUNDS):
             n = self._round()
             if n < BUSY_BATCH and not self.deferred:
                 return

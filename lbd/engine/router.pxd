@@ -45,7 +45,6 @@ cdef class Route:
     cdef int64_t body_limit             # bytes, -1 = none
 
 
-
 cdef class Router:
     cdef readonly tuple routes
     cdef Route only                     # the one route without matchers, or None

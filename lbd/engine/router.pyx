@@ -12,7 +12,7 @@ The same call explains: with a recorder, each route considered is reported with 
 
 import ipaddress
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
 from lbd.engine.bytemap cimport ByteMap
@@ -203,9 +203,9 @@ cdef class Router:
         """Match the same request again and again (bench/micro)."""
         cdef RequestView view
         cdef bytes address = packed_address(client)
-        cdef long i
+        cdef long _i
         self._view(raw_head, address, PATH_NORMALIZE, &view)
-        for i in range(times):
+        for _i in range(times):
             self.match(&view, None)
 
     cdef int _view(self, bytes raw_head, bytes address, int path_mode, RequestView* view) except -1:

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The shared state block: one anonymous shared mapping made before workers fork, holding every counter and gauge.
 
 Strategy: each (kind, name) owns one cache-aligned record per worker, written by that worker with plain stores and
@@ -10,12 +10,9 @@ only used where it is touched.
 import mmap
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint64_t
-from libc.string cimport memset
 
 from lbd.engine.reasons cimport REASONS_COUNT
 
-import lbd.engine.reasons
 
 cdef enum:
     LINE = 64

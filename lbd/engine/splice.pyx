@@ -51,12 +51,12 @@ cdef void pipe_release(Reactor reactor, Pipe* pipe) noexcept:
 
 cdef int splice_move(Reactor reactor, Pipe* pipe, Stream source, Stream sink, uint64_t* limit, uint64_t* moved) noexcept:
     """Move up to *limit bytes (lowered by what was read); *moved gets what reached the sink. SPLICE_*."""
-    cdef int turn
+    cdef int _turn
     cdef ssize_t n
     cdef int state = SPLICE_TURN
     if pipe.read_fd == 0 and not _borrow(reactor, pipe):
         return SPLICE_NO_PIPE
-    for turn in range(TURN):
+    for _turn in range(TURN):
         state = SPLICE_TURN
         if pipe.held == 0:
             if limit[0] == 0:

@@ -7,21 +7,20 @@ half-close once everything before it has been written, a reset as a reset. Back-
 when the other side has taken what we had.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 cimport cython
 
 from lbd.engine cimport sys as c
-from lbd.engine.cluster cimport Cluster, Endpoint
-from lbd.engine.exchange cimport Downstream, Exchange, Listener
+from lbd.engine.cluster cimport Endpoint
+from lbd.engine.exchange cimport Downstream, Exchange
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.reactor cimport IO_AGAIN, IO_ERROR, READ_SIZE, WRITE_BLOCKED, WRITE_ERROR, Reactor, Stream
 from lbd.engine.reasons cimport (
-    R_CLIENT_GONE, R_CONNECT_FAILED, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_QUEUE_TIMEOUT, R_UPSTREAM_RESET,
-)
+    R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_QUEUE_TIMEOUT, )
 from lbd.engine.splice cimport (
-    SPLICE_AGAIN, SPLICE_BLOCKED, SPLICE_END, SPLICE_NO_PIPE, SPLICE_SOURCE_ERROR, SPLICE_TURN, Pipe, pipe_release,
+    SPLICE_AGAIN, SPLICE_END, SPLICE_NO_PIPE, SPLICE_TURN, pipe_release,
     splice_move,
 )
 
@@ -238,8 +237,8 @@ cdef class Tunnel(Waiter):
 
     cdef int _copy(self, Stream source, Stream sink, Direction* way) except -1:
         cdef ssize_t got
-        cdef int turn, result
-        for turn in range(TURN):
+        cdef int _turn, result
+        for _turn in range(TURN):
             if not source.readable:
                 return 0
             got = source.recv(source.reactor.rbuf, READ_SIZE)

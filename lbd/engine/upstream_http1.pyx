@@ -9,15 +9,15 @@ response).
 When the endpoint stops reading the request, its answer may still come (413, 401): writing ends, reading goes on.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 cimport cython
 
 from lbd.engine cimport sys as c
 from lbd.engine.body cimport BODY_DONE, BODY_ERROR, Body, body_decode, body_init
-from lbd.engine.buffer cimport Buffer, buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve
-from lbd.engine.exchange cimport INFORMATIONAL_MAX, Downstream, Exchange, Upstream
+from lbd.engine.buffer cimport buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve
+from lbd.engine.exchange cimport INFORMATIONAL_MAX, Exchange, Upstream
 from lbd.engine.http1 cimport (
     BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, M_GET, M_HEAD, M_OPTIONS, PARSE_DONE, PARSE_MORE, RESPONSE_FIELDS_MAX, Field,
     Head, parse_response, same_name,
@@ -32,8 +32,8 @@ from lbd.engine.reasons cimport (
 )
 from lbd.engine.rewrite cimport write_chunk_line, write_trailers
 from lbd.engine.splice cimport (
-    SPLICE_AGAIN, SPLICE_BLOCKED, SPLICE_LIMIT, SPLICE_MIN, SPLICE_NO_PIPE, SPLICE_SINK_ERROR, SPLICE_TURN, Pipe,
-    pipe_release, splice_move,
+    SPLICE_AGAIN, SPLICE_BLOCKED, SPLICE_LIMIT, SPLICE_MIN, SPLICE_NO_PIPE, SPLICE_SINK_ERROR, SPLICE_TURN, pipe_release,
+    splice_move,
 )
 
 cdef enum:
@@ -285,9 +285,9 @@ cdef class Http1Upstream(Upstream):
         cdef size_t consumed = 0
         cdef size_t payload = 0
         cdef ssize_t got
-        cdef int turn, status, written
+        cdef int _turn, status, written
         cdef bint done = False
-        for turn in range(TURN):
+        for _turn in range(TURN):
             if client.out.data != NULL or client.blocked:
                 stream.set_timer(0)                 # the client's time runs, not the endpoint's
                 return 0

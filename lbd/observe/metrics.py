@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BOUNDS = bucket_bounds()
 # Every fourth bound (a power of two of 16 us) keeps series few; the block keeps the finer ones.
-SHOWN = [i for i in range(0, len(BOUNDS) - 1, 4)]
+SHOWN = frozenset(range(0, len(BOUNDS) - 1, 4))
 
 
 class Exposition:
@@ -46,10 +46,10 @@ def histogram_rows(record: list[Any]) -> tuple[list[tuple[str, float]], float]:
     """[sum, counts] of the block -> cumulative (le, count) pairs and the sum in seconds."""
     total, counts = record
     rows: list[tuple[str, float]] = []
-    cumulative, shown = 0, set(SHOWN)
+    cumulative = 0
     for i, count in enumerate(counts):
         cumulative += count
-        if i in shown:
+        if i in SHOWN:
             rows.append((repr(BOUNDS[i]), cumulative))
     rows.append(("+Inf", cumulative))
     return rows, total
@@ -98,7 +98,9 @@ class EngineCollector(Collector):
         is_open = GaugeMetricFamily("lbd_connections_open", "Client connections open.", labels=["listener"])
         errors = CounterMetricFamily("lbd_accept_errors", "Failed accepts.", labels=["listener"])
         pauses = CounterMetricFamily(
-            "lbd_accept_pauses", "Times accepting stopped for lack of slots, fds or memory.", labels=["listener"]
+            "lbd_accept_pauses",
+            "Times accepting stopped for lack of slots, fds or memory.",
+            labels=["listener"],
         )
         reasons = CounterMetricFamily(
             "lbd_errors", "Exchanges and tunnels that lbd ended, by reason.", labels=["listener", "reason"]
@@ -138,8 +140,12 @@ class EngineCollector(Collector):
         }
         retries = CounterMetricFamily("lbd_retries", "Attempts made again.", labels=[*labels, "reason"])
         gauges = {
-            "active": GaugeMetricFamily("lbd_upstream_active", "Exchanges and tunnels under way.", labels=labels),
-            "queued": GaugeMetricFamily("lbd_queue_depth", "Exchanges that wait for a connection.", labels=labels),
+            "active": GaugeMetricFamily(
+                "lbd_upstream_active", "Exchanges and tunnels under way.", labels=labels
+            ),
+            "queued": GaugeMetricFamily(
+                "lbd_queue_depth", "Exchanges that wait for a connection.", labels=labels
+            ),
         }
         connections = GaugeMetricFamily(
             "lbd_upstream_connections", "Connections, by state.", labels=[*labels, "state"]
@@ -152,8 +158,10 @@ class EngineCollector(Collector):
             values = name.split("/", 1)
             for index, count in enumerate(record["status_class"]):
                 requests.add_metric([*values, f"{index}xx" if index else "none"], count)
-            for key, family in (*counters.items(), *gauges.items()):
-                family.add_metric(values, record[key])
+            for key, counter in counters.items():
+                counter.add_metric(values, record[key])
+            for key, gauge in gauges.items():
+                gauge.add_metric(values, record[key])
             retries.add_metric([*values, "stale_connection"], record["stale"])
             connections.add_metric([*values, "idle"], record["idle"])
             connections.add_metric([*values, "busy"], record["open"] - record["idle"])
@@ -177,7 +185,9 @@ class EngineCollector(Collector):
         yield CounterMetricFamily(
             "lbd_process_cpu_seconds", "User and system time.", usage.ru_utime + usage.ru_stime
         )
-        yield GaugeMetricFamily("lbd_start_time_seconds", "When the process started (Unix time).", self.started)
+        yield GaugeMetricFamily(
+            "lbd_start_time_seconds", "When the process started (Unix time).", self.started
+        )
         yield GaugeMetricFamily(
             "lbd_event_loop_lag_seconds", "How late the last tick of the loop was.", self.worker.reactor.lag
         )
@@ -185,9 +195,7 @@ class EngineCollector(Collector):
             "lbd_internal_errors", "Exceptions that cost a connection.", self.worker.reactor.faults
         )
         yield self._log_metric()
-        info = GaugeMetricFamily(
-            "lbd_build_info", "Version.", labels=["version", "python", "environment"]
-        )
+        info = GaugeMetricFamily("lbd_build_info", "Version.", labels=["version", "python", "environment"])
         info.add_metric([__version__, platform.python_version(), self.config.environment or ""], 1)
         yield info
 

@@ -1,0 +1,9 @@
+from collections.abc import Callable
+
+from lbd.engine.exchange import Listener
+
+class Acceptor:
+    def __init__(
+        self, listener: Listener, fd: int, *, tcp: bool, on_problem: Callable[[str, int], None]
+    ) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,3 @@
+class ChunkedDecoder:
+    trailers: list[tuple[bytes, bytes]] | None
+    def feed(self, data: bytes) -> tuple[bytes, int, bool]: ...

@@ -1,0 +1,3 @@
+from lbd.engine.pool import Protocol
+
+class Http1(Protocol): ...
