@@ -6,7 +6,7 @@ it may be invented. A value that is no address ends the walk, and the last good 
 """
 
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from lbd.engine cimport sys as c
 from lbd.engine.exchange cimport Listener
@@ -14,6 +14,9 @@ from lbd.engine.http1 cimport K_FORWARDED_FOR, Field, Head
 
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int, const char*, void*)
+
+
+cdef const char* MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
 
 
 cdef bint _parse(const char* p, size_t n, uint8_t* out) noexcept nogil:
@@ -82,16 +85,22 @@ cdef void find_client(Listener listener, const Head* head, const uint8_t* peer, 
 
 
 cdef int format_address(const uint8_t* address, char* out) noexcept nogil:
-    """Text of an address into 46 bytes; its length. IPv4 in dotted form."""
+    """Text of an address into 46 bytes, not terminated; its length. IPv4 in dotted form."""
     cdef int i
-    cdef bint mapped = address[10] == 0xff and address[11] == 0xff
-    for i in range(10):
-        mapped = mapped and address[i] == 0
-    if mapped:
-        c.inet_ntop(c.AF_INET, address + 12, out, 46)
-    else:
+    cdef int n = 0
+    if memcmp(address, MAPPED, 12):
         c.inet_ntop(c.AF_INET6, address, out, 46)
-    i = 0
-    while out[i]:
-        i += 1
-    return i
+        while out[n]:
+            n += 1
+        return n
+    for i in range(12, 16):                     # by hand: inet_ntop prints, which a new connection would feel
+        if address[i] >= 100:
+            out[n] = c'0' + <char> (address[i] // 100)
+            n += 1
+        if address[i] >= 10:
+            out[n] = c'0' + <char> (address[i] // 10 % 10)
+            n += 1
+        out[n] = c'0' + <char> (address[i] % 10)
+        out[n + 1] = c'.'
+        n += 2
+    return n - 1

@@ -31,8 +31,8 @@ from lbd.engine.timers cimport TICK_MS, Timer, timer_set, timer_unlink, wheel_ex
 cdef enum:
     MAX_EVENTS = 256
     # Rounds before uvloop gets its turn (signals, admin): a busy worker saves the outer wake-up, an idle one sees one round.
-    MAX_ROUNDS = 4
-    BUSY_BATCH = 16
+    MAX_ROUNDS = 8
+    BUSY_BATCH = 2
 
 
 TICK_SECONDS = float(TICK_MS) / 1000.0
