@@ -19,7 +19,8 @@ from libc.string cimport memcpy, strlen
 from lbd.engine cimport sys as c
 from lbd.engine.exchange cimport AccessLog, Exchange
 from lbd.engine.forwarded cimport format_address
-from lbd.engine.http1 cimport MAX_FIELDS, PARSE_DONE, Field, Head, Limits, find_field, parse_request
+from lbd.engine.fields cimport find_field
+from lbd.engine.http1 cimport MAX_FIELDS, PARSE_DONE, Field, Head, Limits, parse_request
 from lbd.engine.reasons cimport R_NONE, reason_code
 from lbd.engine.sys cimport monotonic_us
 

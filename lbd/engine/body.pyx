@@ -14,7 +14,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove
 
 from lbd.engine.buffer cimport buffer_append, buffer_free, buffer_len, buffer_ptr
-from lbd.engine.http1 cimport BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, PARSE_DONE, Field, Head, parse_field_lines
+from lbd.engine.fields cimport parse_field_lines
+from lbd.engine.http1 cimport BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, PARSE_DONE, Field, Head
 from lbd.engine.reasons cimport R_BAD_REQUEST
 
 from lbd.engine.http1 import ProtocolError

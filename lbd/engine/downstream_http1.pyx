@@ -26,9 +26,10 @@ from lbd.engine.exchange cimport (
     INLINE_BODY_MAX, Downstream, Exchange, Listener, new_exchange,
 )
 from lbd.engine.forwarded cimport find_client
+from lbd.engine.fields cimport find_field, same_name
 from lbd.engine.http1 cimport (
-    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, M_GET, M_HEAD, MAX_FIELDS, PARSE_DONE, PARSE_MORE,
-    Field, Head, find_field, parse_request, same_name,
+    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, M_GET, M_HEAD, MAX_FIELDS, PARSE_DONE, PARSE_MORE, Field, Head,
+    parse_request,
 )
 from lbd.engine.path cimport PATH_BAD, PATH_CHANGED, PATH_ROOM, path_of
 from lbd.engine.reactor cimport (

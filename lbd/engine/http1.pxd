@@ -96,7 +96,3 @@ cdef struct Head:
 
 cdef int parse_request(const char* p, size_t n, const Limits* limits, Head* head) noexcept nogil
 cdef int parse_response(const char* p, size_t n, uint8_t method, Head* head) noexcept nogil
-cdef int parse_field_lines(const char* p, size_t at, size_t n, uint32_t max_fields, Head* head) noexcept nogil
-cdef bint same_name(const char* a, const char* lower, size_t n) noexcept nogil
-cdef int find_field(const Head* head, const char* lower, size_t n, int start) noexcept nogil
-cdef bint list_has(const char* value, size_t n, const char* lower, size_t m) noexcept nogil

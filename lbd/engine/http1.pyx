@@ -1,9 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """HTTP/1 head codec (RFC 9112), one strict pass: bytes in, offsets into those bytes out.
 
-Strategy: a table tells the class of each byte; names are walked bytewise up to the colon, values are found by memchr
-and checked by a loop that compilers vectorise. Fields that mean something to a proxy get a Kind by length and name;
-all others stay untouched byte ranges, which the writer (rewrite.pyx) copies in runs.
+Strategy: the start line here, the field lines in fields.pyx, then one walk over the fields that mean something to a
+proxy, for framing, persistence and Host. Nothing is copied.
 
 Rules, where RFC 9112 leaves a choice: the stricter one.
 - Lines end in CR LF; no bare CR, LF or NUL; no obs-fold; no blank line before a request; a name is a token and the
@@ -20,205 +19,14 @@ from collections import namedtuple
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp
 
+from lbd.engine.fields cimport (
+    C_DIGIT, C_HEX, C_HOST, C_PATH_BAD, C_SUSPECT, C_TARGET, C_TOKEN, CLASS, equal_fold, is_clean, is_name, list_has,
+    parse_field_lines, same_name,
+)
 from lbd.engine.reasons cimport (
     R_BAD_REQUEST, R_HEAD_TOO_LARGE, R_METHOD_REFUSED, R_NOT_IMPLEMENTED, R_TARGET_TOO_LONG, R_UPSTREAM_INVALID,
     R_VERSION_REFUSED, reason_code, reason_status,
 )
-
-cdef enum:
-    # classes of a byte
-    C_TOKEN = 1             # RFC 9110 5.6.2 tchar
-    C_UNDERSCORE = 2
-    C_TARGET = 4            # may stand in a request target
-    C_SUSPECT = 8           # makes a path worth normalising
-    C_HOST = 16             # reg-name without percent-encoding and sub-delims
-    C_DIGIT = 32
-    C_HEX = 64
-    C_PATH_BAD = 128        # allowed in a query, not in a path
-
-cdef uint8_t[256] CLASS
-
-
-cdef void _fill_class() noexcept:
-    cdef int i
-    for i in range(256):
-        CLASS[i] = 0
-        if 0x21 <= i <= 0x7e and i != c'#':
-            CLASS[i] |= C_TARGET
-    for i in b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
-        CLASS[i] |= C_TOKEN
-    for i in b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._":
-        CLASS[i] |= C_HOST
-    for i in b"0123456789":
-        CLASS[i] |= C_DIGIT
-    for i in b"0123456789abcdefABCDEF":
-        CLASS[i] |= C_HEX
-    for i in b'\\"<>':
-        CLASS[i] |= C_PATH_BAD
-    for i in b"%;":
-        CLASS[i] |= C_SUSPECT
-    CLASS[c'_'] |= C_UNDERSCORE
-
-_fill_class()
-
-
-cdef bint same_name(const char* a, const char* lower, size_t n) noexcept nogil:
-    """Case-insensitive equality of n bytes; `lower` is a literal of lower-case letters, digits and dashes."""
-    cdef size_t i
-    cdef uint8_t x
-    for i in range(n):
-        x = <uint8_t> a[i]
-        if c'A' <= x <= c'Z':
-            x |= 0x20
-        if x != <uint8_t> lower[i]:
-            return False
-    return True
-
-
-cdef bint list_has(const char* value, size_t n, const char* lower, size_t m) noexcept nogil:
-    """Does a comma-separated list hold this token?"""
-    cdef size_t i = 0
-    cdef size_t start
-    while i < n:
-        while i < n and (value[i] == c',' or value[i] == c' ' or value[i] == c'\t'):
-            i += 1
-        start = i
-        while i < n and value[i] != c',' and value[i] != c' ' and value[i] != c'\t' and value[i] != c';':
-            i += 1
-        if i - start == m and same_name(value + start, lower, m):
-            return True
-        while i < n and value[i] != c',':
-            i += 1
-    return False
-
-
-cdef int find_field(const Head* head, const char* lower, size_t n, int start) noexcept nogil:
-    """Index of the first field of that name at or after start, or -1."""
-    cdef int i
-    for i in range(start, <int> head.n_fields):
-        if head.fields[i].name_len == n and same_name(head.base + head.fields[i].name, lower, n):
-            return i
-    return -1
-
-
-cdef uint16_t _classify(const char* name, size_t n) noexcept nogil:
-    if n == 2 and same_name(name, b"te", 2):
-        return K_TE
-    elif n == 3 and same_name(name, b"via", 3):
-        return K_VIA
-    elif n == 4 and same_name(name, b"host", 4):
-        return K_HOST
-    elif n == 5 and same_name(name, b"proxy", 5):          # becomes HTTP_PROXY in CGI programs (CVE-2016-5385)
-        return K_HOP
-    elif n == 6 and same_name(name, b"expect", 6):
-        return K_EXPECT
-    elif n == 7:
-        if same_name(name, b"trailer", 7):
-            return K_TRAILER
-        if same_name(name, b"upgrade", 7):
-            return K_UPGRADE
-    elif n == 9:
-        if same_name(name, b"x-real-ip", 9) or same_name(name, b"forwarded", 9):
-            return K_FORWARDED_OTHER
-    elif n == 10:
-        if same_name(name, b"connection", 10):
-            return K_CONNECTION
-        if same_name(name, b"keep-alive", 10):
-            return K_HOP
-    elif n == 12 and same_name(name, b"x-request-id", 12):
-        return K_REQUEST_ID
-    elif n == 14:
-        if same_name(name, b"content-length", 14):
-            return K_CONTENT_LENGTH
-        if same_name(name, b"http2-settings", 14):
-            return K_HOP
-    elif n == 15 and same_name(name, b"x-forwarded-for", 15):
-        return K_FORWARDED_FOR
-    elif n == 16:
-        if same_name(name, b"x-forwarded-host", 16):
-            return K_FORWARDED_HOST
-        if same_name(name, b"x-forwarded-port", 16):
-            return K_FORWARDED_OTHER
-        if same_name(name, b"proxy-connection", 16):
-            return K_HOP
-    elif n == 17:
-        if same_name(name, b"transfer-encoding", 17):
-            return K_TRANSFER_ENCODING
-        if same_name(name, b"x-forwarded-proto", 17):
-            return K_FORWARDED_PROTO
-    elif n == 18 and same_name(name, b"x-forwarded-server", 18):
-        return K_FORWARDED_OTHER
-    elif n == 19 and same_name(name, b"proxy-authorization", 19):
-        return K_HOP
-    return K_PLAIN
-
-
-cdef bint _clean(const char* p, size_t n) noexcept nogil:
-    """No control byte but HT (RFC 9110 5.5 field-content; obs-text passes)."""
-    cdef size_t i
-    cdef uint8_t bad = 0
-    cdef uint8_t x
-    for i in range(n):
-        x = <uint8_t> p[i]
-        bad |= <uint8_t> ((x < 0x20) & (x != 9)) | <uint8_t> (x == 0x7f)
-    return bad == 0
-
-
-cdef bint _same_at(const char* p, size_t n, const char* lower, size_t m) noexcept nogil:
-    return n == m and same_name(p, lower, m)
-
-
-cdef int parse_field_lines(const char* p, size_t at, size_t n, uint32_t max_fields, Head* head) noexcept nogil:
-    """Field lines from p[at] to the empty line; fills head.fields and head.length. PARSE_*, or -R_BAD_REQUEST."""
-    cdef Field* field
-    cdef size_t start, end
-    cdef const char* eol
-    cdef uint8_t seen
-    head.n_fields = 0
-    while True:
-        if at >= n:
-            return PARSE_MORE
-        if p[at] == c'\r':
-            if at + 1 >= n:
-                return PARSE_MORE
-            if p[at + 1] != c'\n':
-                return -<int> R_BAD_REQUEST
-            head.length = <uint32_t> (at + 2)
-            return PARSE_DONE
-        start = at
-        seen = 0
-        while at < n and CLASS[<uint8_t> p[at]] & C_TOKEN:
-            seen |= CLASS[<uint8_t> p[at]]
-            at += 1
-        if at >= n:
-            return PARSE_MORE
-        if p[at] != c':' or at == start or at - start > 65535:
-            return -<int> R_BAD_REQUEST
-        if head.n_fields >= max_fields:
-            return -<int> R_HEAD_TOO_LARGE
-        field = &head.fields[head.n_fields]
-        field.name = <uint32_t> start
-        field.name_len = <uint16_t> (at - start)
-        at += 1
-        eol = <const char*> memchr(p + at, c'\r', n - at)
-        end = n if eol == NULL else <size_t> (eol - p)
-        if not _clean(p + at, end - at):
-            return -<int> R_BAD_REQUEST
-        if end + 1 >= n:
-            return PARSE_MORE
-        if p[end + 1] != c'\n':
-            return -<int> R_BAD_REQUEST
-        start = at
-        at = end + 2
-        while start < end and (p[start] == c' ' or p[start] == c'\t'):
-            start += 1
-        while end > start and (p[end - 1] == c' ' or p[end - 1] == c'\t'):
-            end -= 1
-        field.value = <uint32_t> start
-        field.value_len = <uint32_t> (end - start)
-        field.kind = K_UNDERSCORE if seen & C_UNDERSCORE else _classify(p + field.name, field.name_len)
-        head.n_fields += 1
-
 
 cdef int _content_length(const char* p, size_t n, int64_t* length) noexcept nogil:
     cdef int64_t value = 0
@@ -236,7 +44,7 @@ cdef int _content_length(const char* p, size_t n, int64_t* length) noexcept nogi
 cdef int _transfer_encoding(const char* p, size_t n) noexcept nogil:
     """Exactly "chunked"; another well-formed coding is 501 (RFC 9112 6.1), anything doubtful 400."""
     cdef size_t i
-    if _same_at(p, n, b"chunked", 7):
+    if is_name(p, n, b"chunked", 7):
         return PARSE_DONE
     if n == 0 or list_has(p, n, b"chunked", 7):
         return -<int> R_BAD_REQUEST
@@ -267,10 +75,10 @@ cdef int _connection(Head* head, const Field* field, int* nominated) noexcept no
             return -<int> R_BAD_REQUEST
         if m == 0:
             continue
-        if _same_at(value + start, m, b"close", 5):
+        if is_name(value + start, m, b"close", 5):
             head.keep_alive = False
             nominated[0] |= 1 << 16                     # "close" wins over "keep-alive"
-        elif _same_at(value + start, m, b"keep-alive", 10):
+        elif is_name(value + start, m, b"keep-alive", 10):
             if head.minor == 0 and not nominated[0] & (1 << 16):
                 head.keep_alive = True
         else:
@@ -279,28 +87,13 @@ cdef int _connection(Head* head, const Field* field, int* nominated) noexcept no
                 return -<int> R_BAD_REQUEST
             for f in range(head.n_fields):
                 other = &head.fields[f]
-                if other.name_len != m or not _equal_fold(head.base + other.name, value + start, m):
+                if other.name_len != m or not equal_fold(head.base + other.name, value + start, m):
                     continue
                 if other.kind == K_UPGRADE:
                     head.upgrade = <int> f
                 elif other.kind == K_PLAIN or other.kind == K_EXPECT:
                     other.kind = K_NOMINATED            # never framing, Host or what lbd itself adds
     return PARSE_DONE
-
-
-cdef bint _equal_fold(const char* a, const char* b, size_t n) noexcept nogil:
-    cdef size_t i
-    cdef uint8_t x, y
-    for i in range(n):
-        x = <uint8_t> a[i]
-        y = <uint8_t> b[i]
-        if c'A' <= x <= c'Z':
-            x |= 0x20
-        if c'A' <= y <= c'Z':
-            y |= 0x20
-        if x != y:
-            return False
-    return True
 
 
 cdef int _framing(Head* head, bint keep_underscore, int* host) noexcept nogil:
@@ -339,7 +132,7 @@ cdef int _framing(Head* head, bint keep_underscore, int* host) noexcept nogil:
         elif field.kind == K_CONNECTION:
             connection = True
         elif field.kind == K_EXPECT:
-            if not _same_at(head.base + field.value, field.value_len, b"100-continue", 12):
+            if not is_name(head.base + field.value, field.value_len, b"100-continue", 12):
                 return -<int> R_BAD_REQUEST
             head.expect_continue = head.minor == 1
         elif field.kind == K_TE:
@@ -575,7 +368,7 @@ cdef int parse_response(const char* p, size_t n, uint8_t method, Head* head) noe
         return -<int> R_UPSTREAM_INVALID
     eol = <const char*> memchr(p + 12, c'\r', n - 12)
     end = n if eol == NULL else <size_t> (eol - p)
-    if not _clean(p + 12, end - 12):
+    if not is_clean(p + 12, end - 12):
         return -<int> R_UPSTREAM_INVALID
     if end + 1 >= n:
         return PARSE_MORE if n < RESPONSE_HEAD_MAX else -<int> R_UPSTREAM_INVALID

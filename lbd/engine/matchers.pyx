@@ -10,7 +10,8 @@ from libc.string cimport memcmp
 
 import ipaddress
 
-from lbd.engine.http1 cimport BODY_CHUNKED, BODY_LENGTH, Field, Head, find_field
+from lbd.engine.fields cimport find_field
+from lbd.engine.http1 cimport BODY_CHUNKED, BODY_LENGTH, Field, Head
 from lbd.engine.router cimport Matcher, RequestView
 
 

@@ -18,9 +18,10 @@ from lbd.engine cimport sys as c
 from lbd.engine.body cimport BODY_DONE, BODY_ERROR, Body, body_decode, body_init
 from lbd.engine.buffer cimport buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve
 from lbd.engine.exchange cimport INFORMATIONAL_MAX, Exchange, Upstream
+from lbd.engine.fields cimport same_name
 from lbd.engine.http1 cimport (
-    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, M_GET, M_HEAD, M_OPTIONS, PARSE_DONE, PARSE_MORE, RESPONSE_FIELDS_MAX, Field,
-    Head, parse_response, same_name,
+    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, M_GET, M_HEAD, M_OPTIONS, PARSE_DONE, PARSE_MORE, RESPONSE_FIELDS_MAX,
+    Field, Head, parse_response,
 )
 from lbd.engine.pool cimport PooledConnection, Protocol
 from lbd.engine.reactor cimport (
