@@ -16,8 +16,7 @@ from libc.string cimport memchr, memcpy
 
 cimport cython
 
-from http import HTTPStatus
-
+from lbd.engine.answers cimport error_body, error_fields, whole_answer
 from lbd.engine.body cimport BODY_DONE, BODY_ERROR, Body, body_decode, body_init
 from lbd.engine.buffer cimport (
     buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve,
@@ -37,10 +36,10 @@ from lbd.engine.reactor cimport (
 )
 from lbd.engine.reasons cimport (
     R_BAD_REQUEST, R_BODY_TIMEOUT, R_BODY_TOO_LARGE, R_CLIENT_GONE, R_HEAD_TIMEOUT, R_NO_ROUTE, R_QUEUE_TIMEOUT,
-    R_WRITE_TIMEOUT, reason_code, reason_status,
+    R_WRITE_TIMEOUT, reason_status,
 )
 from lbd.engine.rewrite cimport (
-    ADDITIONS_MAX, RequestRewrite, write_chunk_line, write_request, write_response, write_trailers,
+    ADDITIONS_MAX, RequestRewrite, frame_chunk, write_request, write_response, write_trailers,
 )
 from lbd.engine.router cimport RequestView, Respond, Route
 from lbd.engine.tunnel cimport Tunnel
@@ -57,9 +56,6 @@ cdef Head HEAD
 cdef Field[MAX_FIELDS] FIELDS
 cdef char[PATH_ROOM] PATH
 HEAD.fields = FIELDS
-
-PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
-PHRASES[431] = b"Request Header Fields Too Large"
 
 
 @cython.no_gc
@@ -425,34 +421,28 @@ cdef class Http1Downstream(Downstream):
 
     cdef int write_body(self, Exchange x, char* p, size_t n, Body* end) except -100:
         cdef Reactor reactor = self.stream.reactor
-        cdef char* start = p
-        cdef size_t length = n
-        cdef size_t line, head
+        cdef size_t head
         cdef size_t tail = 0
         cdef int result
         x.bytes_sent += n
         if self.framing == BODY_CHUNKED:
-            if n:
-                line = write_chunk_line(p, n)
-                start = p - line
-                memcpy(p + n, b"\r\n", 2)
-                length = line + n + 2
+            p = frame_chunk(p, &n)
             if end != NULL:
                 if buffer_len(&end.trailers) == 0:
-                    memcpy(start + length, b"0\r\n\r\n", 5)
-                    length += 5
+                    memcpy(p + n, b"0\r\n\r\n", 5)
+                    n += 5
                 else:
                     tail = write_trailers(reactor.scratch + TRAILERS_AT, end, self.listener.trailers, &HEAD)
         if self.pending_head:
             head = self.pending_head
             self.pending_head = 0
-            if <size_t> (start - reactor.read_block) >= head:
-                memcpy(start - head, reactor.scratch, head)
-                result = self.stream.write(start - head, head + length)
+            if <size_t> (p - reactor.read_block) >= head:
+                memcpy(p - head, reactor.scratch, head)
+                result = self.stream.write(p - head, head + n)
             else:
-                result = self.stream.write2(reactor.scratch, head, start, length)
-        elif length:
-            result = self.stream.write(start, length)
+                result = self.stream.write2(reactor.scratch, head, p, n)
+        elif n:
+            result = self.stream.write(p, n)
         else:
             result = WRITE_DONE if self.stream.out.data == NULL else WRITE_BLOCKED
         if tail and result != WRITE_ERROR:
@@ -500,22 +490,8 @@ cdef class Http1Downstream(Downstream):
         return x.fail(reason)
 
     cdef int reply(self, Exchange x, int reason) except -1:
-        cdef int status = reason_status(reason)
-        cdef bytes code = reason_code(reason)
-        cdef bytes request_id = x.request_id[:32]
-        cdef bytes body, kind
-        cdef bytes extra = b""
-        if x.as_json:
-            kind = b"application/json"
-            body = b'{"status":%d,"reason":"%b","request_id":"%b"}\n' % (status, code, request_id)
-        else:
-            kind = b"text/plain; charset=utf-8"
-            body = b"%d %b (request %b)\n" % (status, code, request_id)
-        if status == 405:
-            extra = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n"
-        elif status == 503:
-            extra = b"Retry-After: 1\r\n"
-        return self._answer(x, status, b"Content-Type: " + kind + b"\r\nCache-Control: no-store\r\n" + extra, body)
+        return self._answer(x, reason_status(reason), error_fields(reason, x.as_json),
+                            error_body(reason, x.request_id[:32], x.as_json))
 
     cdef int _respond(self, Exchange x, Head* head) except -1:
         """The answer that the route gives."""
@@ -526,23 +502,13 @@ cdef class Http1Downstream(Downstream):
         return x.finish(True)
 
     cdef int _answer(self, Exchange x, int status, bytes fields, bytes body) except -1:
-        cdef bytes connection = b""
-        cdef bytes length = b""
-        cdef bytes head
+        cdef bytes answer
         self.close_after = not x.keep_alive or not x.request_done or self.listener.draining
         self.framing = BODY_LENGTH
-        if self.close_after:
-            connection = b"Connection: close\r\n"
-        elif x.minor == 0:
-            connection = b"Connection: keep-alive\r\n"
-        if status != 204 and status != 304:
-            length = b"Content-Length: %d\r\n" % len(body)
-        head = b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, PHRASES.get(status, b""), fields, length, connection)
-        if x.method == M_HEAD or not length:
-            body = b""
-        x.bytes_sent += len(body)
-        head += body
-        self._written(self.stream.write(<const char*> head, len(head)))
+        answer = whole_answer(status, fields, body, x.method == M_HEAD, self.close_after, x.minor == 0)
+        if x.method != M_HEAD:
+            x.bytes_sent += len(body)
+        self._written(self.stream.write(<const char*> answer, len(answer)))
         return 0
 
     # the end of an exchange --------------------------------------------------------------------------------------

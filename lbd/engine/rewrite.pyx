@@ -182,15 +182,24 @@ cdef size_t write_trailers(char* out, Body* body, frozenset allowed, Head* scrat
     return <size_t> (out - start)
 
 
-cdef size_t write_chunk_line(char* end, size_t n) noexcept nogil:
-    """Write "<n in hex> CR LF" so that it ends before `end`; returns its length."""
+cdef char* frame_chunk(char* p, size_t* n) noexcept nogil:
+    """Make a chunk of the *n payload bytes at p, around them where they stand: its start, and its length in *n.
+
+    Needs 18 writable bytes before p and 2 behind the payload. No payload, no chunk: an empty one would end the body.
+    """
     cdef const char* digits = b"0123456789abcdef"
-    cdef char* p = end - 2
+    cdef size_t size = n[0]
+    cdef char* end = p + size
+    if size == 0:
+        return p
+    end[0] = c'\r'
+    end[1] = c'\n'
+    p -= 2
     p[0] = c'\r'
     p[1] = c'\n'
-    while True:
+    while size:
         p -= 1
-        p[0] = digits[n & 15]
-        n >>= 4
-        if n == 0:
-            return <size_t> (end - p)
+        p[0] = digits[size & 15]
+        size >>= 4
+    n[0] = <size_t> (end + 2 - p)
+    return p

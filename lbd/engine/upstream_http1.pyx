@@ -31,7 +31,7 @@ from lbd.engine.reasons cimport (
     R_CLIENT_GONE, R_INTERNAL, R_NONE, R_RESPONSE_BODY_TIMEOUT, R_RESPONSE_TIMEOUT, R_UPSTREAM_INVALID,
     R_UPSTREAM_RESET, R_UPSTREAM_TRUNCATED,
 )
-from lbd.engine.rewrite cimport write_chunk_line, write_trailers
+from lbd.engine.rewrite cimport frame_chunk, write_trailers
 from lbd.engine.splice cimport (
     SPLICE_AGAIN, SPLICE_BLOCKED, SPLICE_LIMIT, SPLICE_MIN, SPLICE_NO_PIPE, SPLICE_SINK_ERROR, SPLICE_TURN, pipe_release,
     splice_move,
@@ -93,24 +93,17 @@ cdef class Http1Upstream(Upstream):
 
     cdef int write_body(self, Exchange x, char* p, size_t n, Body* end) except -100:
         cdef Reactor reactor = self.stream.reactor
-        cdef char* start = p
-        cdef size_t length = n
-        cdef size_t line
         cdef size_t tail = 0
         cdef int result = WRITE_DONE
         if self.write_failed:
             return WRITE_BLOCKED
         x.body_given = True
         if x.request_framing == BODY_CHUNKED:
-            if n:
-                line = write_chunk_line(p, n)
-                start = p - line
-                memcpy(p + n, b"\r\n", 2)
-                length = line + n + 2
+            p = frame_chunk(p, &n)
             if end != NULL:
                 tail = write_trailers(reactor.scratch + TRAILERS_AT, end, x.listener.trailers, &HEAD)
-        if length:
-            result = self.stream.write2(start, length, reactor.scratch + TRAILERS_AT, tail)
+        if n:
+            result = self.stream.write2(p, n, reactor.scratch + TRAILERS_AT, tail)
         elif tail:
             result = self.stream.write(reactor.scratch + TRAILERS_AT, tail)
         if result == WRITE_ERROR:

@@ -53,7 +53,7 @@ def head_of(asked: Asked) -> bytes:
     return request(asked.target, *asked.lines(), method=asked.method, host=asked.host)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(ROUTES, ASKED)
 @example(SHADOWED, Asked(path="/a/b"))  # the better path refuses, its captures must not stay
 def test_router_agrees_with_the_oracle(routes: list[dict[str, Any]], asked: Asked) -> None:
@@ -61,7 +61,7 @@ def test_router_agrees_with_the_oracle(routes: list[dict[str, Any]], asked: Aske
     assert (found["route"], found["captures"]) == choose(routes, asked)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(ROUTES, ASKED)
 def test_explanation_tells_the_truth(routes: list[dict[str, Any]], asked: Asked) -> None:
     """The last one that matched is the route; who is refused does not hold, who matched does."""

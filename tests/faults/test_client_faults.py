@@ -81,8 +81,9 @@ def test_leaves_during_the_response(stage: Stage, start: bytes, how: str) -> Non
 
 
 def is_alive(stage: Stage) -> bool:
-    """Is the script of the last connection still running?"""
-    return stage.origin.threads[-1].is_alive()
+    """Is the script of the last connection still running, or has it yet to begin?"""
+    threads = stage.origin.threads
+    return not threads or threads[-1].is_alive()
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
