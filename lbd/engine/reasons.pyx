@@ -31,10 +31,9 @@ TABLE[17] = Row(R_UPSTREAM_INVALID, b"upstream_invalid", 502)
 TABLE[18] = Row(R_UPSTREAM_TRUNCATED, b"upstream_truncated", 502)
 TABLE[19] = Row(R_RESPONSE_TIMEOUT, b"response_timeout", 504)
 TABLE[20] = Row(R_RESPONSE_BODY_TIMEOUT, b"response_body_timeout", 504)
-TABLE[21] = Row(R_DRAINING, b"draining", 503)
-TABLE[22] = Row(R_CLIENT_GONE, b"client_gone", 499)
-TABLE[23] = Row(R_WRITE_TIMEOUT, b"write_timeout", 499)
-TABLE[24] = Row(R_INTERNAL, b"internal_error", 500)
+TABLE[21] = Row(R_CLIENT_GONE, b"client_gone", 499)
+TABLE[22] = Row(R_WRITE_TIMEOUT, b"write_timeout", 499)
+TABLE[23] = Row(R_INTERNAL, b"internal_error", 500)
 
 
 cdef int reason_status(int reason) noexcept nogil:
