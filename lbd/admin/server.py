@@ -8,34 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from typing import cast
 
 import h11
 
 from lbd.config import schema
 from lbd.config.units import split_address
-from lbd.control.log import Log
-from lbd.control.sockets import bound_address, listen
-from lbd.control.worker import Worker
-from lbd.observe.metrics import Exposition
+from lbd.observe.metrics import Exposition, Observed
 
 IDLE_SECONDS = 30.0
 Answer = tuple[int, str, bytes]
 
 
-async def start_admin(config: schema.Config, worker: Worker, log: Log) -> asyncio.Server:
-    """Bind and serve; raises BindError."""
-    assert config.admin is not None
-    made = listen(config.admin.bind, 128)
-    log.info(f"admin: listening on {bound_address(made)}")
+async def start_admin(config: schema.Config, worker: Observed, listening: socket.socket) -> asyncio.Server:
+    """Serve on a listening socket, which is owned from here on."""
     pages = Pages(config, worker)
-    return await asyncio.get_running_loop().create_server(lambda: AdminConnection(pages), sock=made)
+    return await asyncio.get_running_loop().create_server(lambda: AdminConnection(pages), sock=listening)
 
 
 class Pages:
     """Path -> answer."""
 
-    def __init__(self, config: schema.Config, worker: Worker) -> None:
+    def __init__(self, config: schema.Config, worker: Observed) -> None:
         self.worker = worker
         self.exposition = Exposition(config, worker)
 
@@ -63,7 +58,14 @@ class AdminConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop has its own class
         self.transport = transport
-        self.timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, transport.close)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Close after a while without a request."""
+        assert self.transport is not None
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.timer is not None:
@@ -119,6 +121,7 @@ class AdminConnection(asyncio.Protocol):
             self.transport.close()
         elif self.connection.our_state is h11.DONE:
             self.connection.start_next_cycle()
+            self._watch()
 
     def _refuse(self, status: int) -> None:
         assert self.transport is not None

@@ -6,7 +6,8 @@ circular list, so that equals take turns. Told of each acquire and release, the 
 buckets; a three-level bitmap of used buckets finds the lowest in three steps. No scan and no heap, whatever the number
 of endpoints.
 
-With equal weights the level is the number of exchanges under way. The highest level holds all that exceed it.
+With equal weights the level is the number of exchanges under way. Levels are exact in the lower half and 64 times
+coarser in the upper, so that tens of thousands of exchanges per endpoint still tell apart; the highest holds the rest.
 """
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -16,6 +17,7 @@ from lbd.engine.cluster cimport Balancer, Endpoint
 
 cdef enum:
     LEVELS = 262144                 # 64 ** 3
+    EXACT = 131072
 
 cdef extern from * nogil:
     int __builtin_ctzll(unsigned long long)
@@ -49,6 +51,8 @@ cdef class LeastConn(Balancer):
 
     cdef int _level(self, Endpoint endpoint) noexcept:
         cdef uint64_t level = <uint64_t> (endpoint.active + 1) * self.scale // endpoint.weight
+        if level >= EXACT:
+            level = EXACT + (level - EXACT) // 64
         return <int> level if level < LEVELS else LEVELS - 1
 
     cdef void _link(self, Endpoint endpoint, int level) noexcept:
@@ -104,7 +108,10 @@ cdef class LeastConn(Balancer):
         self._move(endpoint)
 
     cdef void _move(self, Endpoint endpoint) noexcept:
-        cdef int level = self._level(endpoint)
-        if endpoint.slot >= 0 and level != endpoint.level:
+        cdef int level
+        if not 0 <= endpoint.slot < len(self.endpoints) or self.endpoints[endpoint.slot] is not endpoint:
+            return                                          # of an older generation: it only ends its exchanges
+        level = self._level(endpoint)
+        if level != endpoint.level:
             self._unlink(endpoint)
             self._link(endpoint, level)

@@ -1,15 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Smooth weighted round robin: proportional over each cycle and spread within it (5:1:1 gives a a b a c a a).
+"""Smooth weighted round robin: proportional over each cycle and spread within it, as few turns in a row as can be.
 
-Strategy: the order of one whole cycle is written down when the balancer is built, by the smooth algorithm (each
-endpoint gains its weight, the largest is taken and pays the total), so that a pick is an array read: O(1) whatever the
-number of endpoints. With a heap over next due times the build is O(W log n), W being the sum of the weights reduced by
-their common divisor; weights are scaled down when W would exceed a bound, each keeping at least one turn.
+Strategy: the order of one whole cycle is written down when the balancer is built, so that a pick is an array read: O(1)
+whatever the number of endpoints. Each turn has a due time, the k-th of an endpoint (k + phase) / weight, and a heap
+orders them: O(W log n), W being the sum of the weights reduced by their common divisor; weights are scaled down when W
+would exceed a bound, each keeping at least one turn.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t, uint64_t
 
+from collections import Counter
 from heapq import heapify, heapreplace
 from math import gcd
 
@@ -17,6 +18,11 @@ from lbd.engine.cluster cimport Balancer, Endpoint
 
 cdef enum:
     CYCLE_MIN = 4096            # turns that a cycle may always have
+    AHEAD = 16
+
+cdef extern from "Python.h":
+    void* PyTuple_GET_ITEM(object, Py_ssize_t)          # borrowed, without a look at the object itself
+    void __builtin_prefetch(const void*)
 
 
 cdef class RoundRobin(Balancer):
@@ -41,6 +47,9 @@ cdef class RoundRobin(Balancer):
         if self.turns == 0:
             return None
         index = self.order[self.at]
+        # The endpoint objects of a large cluster are not in the cache: fetch the one that will be picked soon.
+        if self.at + AHEAD < self.turns:
+            __builtin_prefetch(PyTuple_GET_ITEM(self.endpoints, self.order[self.at + AHEAD]))
         self.at += 1
         if self.at == self.turns:
             self.at = 0
@@ -59,16 +68,44 @@ def scale_weights(weights):
 
 
 def smooth_cycle(weights):
-    """Indexes of one cycle; endpoint i stands in it weights[i] times, its k-th turn due at (2k + 1) / (2 * weight)."""
+    """Indexes of one cycle: endpoint i stands in it weights[i] times, spread evenly, endpoints of one weight staggered."""
     if not weights:
         return []
     if max(weights) == 1:
         return range(len(weights))
-    heap = [(1 / (2 * w), i, 1) for i, w in enumerate(weights)]
+    same = Counter(weights)
+    seen = Counter()
+    heap = []
+    for i, w in enumerate(weights):
+        phase = (seen[w] + 0.5) / same[w]
+        seen[w] += 1
+        heap.append((phase / w, i, 1, phase))
     heapify(heap)
     cycle = []
     for _ in range(sum(weights)):
-        _due, i, turn = heap[0]
+        _due, i, turn, phase = heap[0]
         cycle.append(i)
-        heapreplace(heap, ((2 * turn + 1) / (2 * weights[i]), i, turn + 1))
+        heapreplace(heap, ((turn + phase) / weights[i], i, turn + 1, phase))
+    separate_neighbours(cycle)
     return cycle
+
+
+def separate_neighbours(cycle, reach=32):
+    """Where two turns of one endpoint meet (round the seam too), swap one with the nearest turn that fits in its place."""
+    n = len(cycle)
+
+    def fits(index, place, other):
+        return all(cycle[p % n] != index for p in (place - 1, place + 1) if p % n != other)
+
+    def swap(place):
+        for step in range(1, min(reach, n)):
+            for other in ((place + step) % n, (place - step) % n):
+                a, b = cycle[place], cycle[other]
+                if a != b and fits(b, place, other) and fits(a, other, place):
+                    cycle[place], cycle[other] = b, a
+                    return True
+        return False
+
+    for place in range(n):
+        if cycle[place] == cycle[place - 1]:
+            swap(place) or swap((place - 1) % n)

@@ -22,6 +22,10 @@ _CAPTURE = re.compile(r":([A-Za-z_][A-Za-z0-9_]*)((?::[^:]+)*)")
 _PATH_TEXT = re.compile(r"/[\x21-\x7e]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+# What the engine's router looks at (MAX_DEPTH, MAX_CAPTURES in engine/router.pxd).
+MOST_SEGMENTS = 64
+MOST_CAPTURES = 16
+
 # RFC 9110 section 6.5.1: fields of framing, routing, authentication and content must not be trailers.
 _NEVER_TRAILERS = frozenset(
     [
@@ -111,6 +115,8 @@ def parse_path_pattern(value: object) -> str:
     if not _PATH_TEXT.fullmatch(text):
         raise BadValue(f"{shorten(text)}: write spaces and characters outside ASCII as %XX")
     segments = text[1:].split("/")
+    if len(segments) > MOST_SEGMENTS:
+        raise BadValue(f"{shorten(text)}: a path pattern has at most {MOST_SEGMENTS} segments")
     captures: set[str] = set()
     for index, segment in enumerate(segments):
         if segment in (".", ".."):
@@ -121,6 +127,8 @@ def parse_path_pattern(value: object) -> str:
             raise BadValue(f"{shorten(text)}: '*' may only be the last segment, like /v1/*")
         if segment.startswith(":"):
             _check_capture(text, segment, captures)
+    if len(captures) > MOST_CAPTURES:
+        raise BadValue(f"{shorten(text)}: a path pattern has at most {MOST_CAPTURES} captures")
     return text
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 
 from lbd.config import schema
 from lbd.config.units import split_address
-from lbd.control.log import Log
 from lbd.engine.cluster import Cluster
+from lbd.observe.log import Log
 
 START_TIMEOUT = 2.0
 RETRY_SECONDS = 5.0
@@ -52,7 +52,9 @@ async def _resolve(name: str, timeout: float) -> str | None:
     except (OSError, TimeoutError, UnicodeError):
         return None
     rows.sort(key=lambda row: row[0] != socket.AF_INET)
-    return str(rows[0][4][0]) if rows else None
+    # A link-local address means nothing without its interface, so it is no answer.
+    literals = [str(row[4][0]) for row in rows]
+    return next((literal for literal in literals if "%" not in literal), None)
 
 
 async def keep_resolving(clusters: Iterable[Cluster], log: Log, resolved: Callable[[Cluster], None]) -> None:

@@ -1,8 +1,8 @@
 """Route settings -> what the engine's Router is built from: ranks, host and path entries, matchers.
 
 The order of choice among routes that match one request is decided here, once, as a rank (0 first):
-priority, then host (exact, longer wildcard, shorter wildcard, any), then path (exact before prefix; more
-literal segments, then more template segments, first), then more conditions, then order in the file.
+priority, then host (exact, longer wildcard, shorter wildcard, any), then path (more literal segments, then
+no `/*` at the end, then more template segments), then more conditions, then order in the file.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class PathEntry:
         return tuple(s[0] for s in self.segments if isinstance(s, tuple))
 
     def specificity(self) -> tuple[int, int, int]:
+        """Literal segments, whether the path ends there, captures."""
         literals = sum(isinstance(s, bytes) for s in self.segments)
-        return (not self.below, literals, len(self.segments) - literals)
+        return (literals, not self.below, len(self.segments) - literals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,12 @@ class Entry:
     def order(self) -> tuple[Any, ...]:
         """Sorts entries by choice, best first."""
         host = (0, 0) if self.host is None else (1, len(self.host)) if self.host.startswith(b"*.") else (2, 0)
-        exact, literals, templates = self.path.specificity()
+        literals, exact, templates = self.path.specificity()
         conditions = len(conditions_of(self.setting.match))
         return (
             -self.setting.priority,
             (-host[0], -host[1]),
-            (-exact, -literals, -templates),
+            (-literals, -exact, -templates),
             -conditions,
             self.index,
         )

@@ -17,10 +17,10 @@ import uvloop
 
 from lbd.config import schema
 from lbd.control import systemd
-from lbd.control.log import Log
-from lbd.control.sockets import BindError
+from lbd.control.sockets import BindError, bound_address, listen
 from lbd.control.worker import Worker
 from lbd.engine.shared import Shared
+from lbd.observe.log import Log
 
 EXIT_OK, EXIT_FAILURE, EXIT_CONFIG = 0, 1, 78
 
@@ -70,7 +70,9 @@ class _Daemon:
             return None
         from lbd.admin.server import start_admin
 
-        return await start_admin(self.config, worker, self.log)
+        listening = listen(self.config.admin.bind, 128)
+        self.log.info(f"admin: listening on {bound_address(listening)}")
+        return await start_admin(self.config, worker, listening)
 
     def _handle_signals(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -16,7 +17,12 @@ def listen(address: str, backlog: int) -> socket.socket:
     """A listening, non-blocking TCP socket; accepted sockets inherit the options that are set here."""
     host, port = split_address(address)
     family = socket.AF_INET6 if not host or ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        made = _new_socket(family)
+    except OSError as error:
+        if host or error.errno != errno.EAFNOSUPPORT:
+            raise _refused(address, error) from error
+        return listen(f"0.0.0.0:{port}", backlog)  # a kernel without IPv6: all addresses are the IPv4 ones
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -27,9 +33,17 @@ def listen(address: str, backlog: int) -> socket.socket:
         made.listen(backlog)
     except OSError as error:
         made.close()
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise BindError(f"cannot listen on {address}: {reason}") from error
+        raise _refused(address, error) from error
     return made
+
+
+def _new_socket(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+
+
+def _refused(address: str, error: OSError) -> BindError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return BindError(f"cannot listen on {address}: {reason}")
 
 
 def bound_address(made: socket.socket) -> str:

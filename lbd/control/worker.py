@@ -13,7 +13,6 @@ import traceback
 
 from lbd.config import schema
 from lbd.control.compile import Runtime, compile_runtime
-from lbd.control.log import Log
 from lbd.control.resolve import hosts_of, keep_resolving, resolve_hosts
 from lbd.control.sockets import bound_address, listen
 from lbd.engine.acceptor import Acceptor
@@ -21,6 +20,7 @@ from lbd.engine.accesslog import LogWriter
 from lbd.engine.cluster import Cluster
 from lbd.engine.reactor import Reactor
 from lbd.engine.shared import Shared
+from lbd.observe.log import Log
 
 DRAIN_POLL_SECONDS = 0.02
 RESERVED_FDS = 64

@@ -76,6 +76,9 @@ cdef class LogWriter:
         self.stopping = True
         self.wake.set()
         self.thread.join(timeout)
+        if self.target != "stdout" and not self.thread.is_alive() and self.file >= 0:
+            os.close(self.file)
+            self.file = -1
 
     cdef char* reserve(self, size_t n) noexcept:
         """Room for a line, or NULL: the line is dropped."""

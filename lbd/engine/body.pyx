@@ -16,6 +16,7 @@ from libc.string cimport memmove
 from lbd.engine.buffer cimport buffer_append, buffer_free, buffer_len, buffer_ptr
 from lbd.engine.fields cimport parse_field_lines
 from lbd.engine.http1 cimport BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, PARSE_DONE, Field, Head
+from lbd.engine.path cimport hex_value
 from lbd.engine.reasons cimport R_BAD_REQUEST
 
 from lbd.engine.http1 import ProtocolError
@@ -35,15 +36,6 @@ cdef enum:
     S_REFUSED = 11          # malformed: no byte after it is looked at
 
 
-cdef int _hex(uint8_t x) noexcept nogil:
-    if c'0' <= x <= c'9':
-        return x - c'0'
-    x |= 0x20
-    if c'a' <= x <= c'f':
-        return x - c'a' + 10
-    return -1
-
-
 cdef int _chunk_line_byte(Body* body, uint8_t x) noexcept nogil:
     """One byte of a chunk-size line."""
     cdef int digit
@@ -51,7 +43,7 @@ cdef int _chunk_line_byte(Body* body, uint8_t x) noexcept nogil:
     if body.line > CHUNK_LINE_MAX:
         return BODY_ERROR
     if body.state == S_SIZE:
-        digit = _hex(x)
+        digit = hex_value(x)
         if digit >= 0:
             body.digits += 1
             if body.digits > 16 or body.remaining >> 59:

@@ -75,7 +75,8 @@ cdef class Listener:
         self.max_connections = connections
         self.body_rate = body_rate
         self.wants_head = access_log is not None and access_log.wants_head
-        self.unrouted = Route("-", shared=shared, listener=name, worker=worker)
+        if router is not None:
+            self.unrouted = Route("-", shared=shared, listener=name, worker=worker)
         self.path_mode = path_mode
         self.trusted = network_table(trusted)
         self.trailers = frozenset(name.lower().encode() for name in trailers)

@@ -12,6 +12,7 @@ import ipaddress
 
 from lbd.engine.fields cimport find_field
 from lbd.engine.http1 cimport BODY_CHUNKED, BODY_LENGTH, Field, Head
+from lbd.engine.path cimport PATH_ROOM, hex_value
 from lbd.engine.router cimport Matcher, RequestView
 
 
@@ -88,51 +89,113 @@ cdef class Header(ValueMatcher):
                 return True
 
 
+cdef size_t decode_query(const char* p, size_t n, char* out) noexcept nogil:
+    """Percent-escapes and "+" of a query as forms write them; a bad escape stays as it is. Never longer than n."""
+    cdef size_t i = 0
+    cdef size_t o = 0
+    cdef int high, low
+    while i < n:
+        out[o] = p[i]
+        if p[i] == c'+':
+            out[o] = c' '
+        elif p[i] == c'%' and i + 2 < n:
+            high = hex_value(<uint8_t> p[i + 1])
+            low = hex_value(<uint8_t> p[i + 2])
+            if high >= 0 and low >= 0:
+                out[o] = <char> (high << 4 | low)
+                i += 2
+        o += 1
+        i += 1
+    return o
+
+cdef char[PATH_ROOM] DECODED
+
+
 cdef class Query(ValueMatcher):
-    """A parameter of the query string, compared as it stands there (percent-encoded)."""
+    """A parameter of the query string, name and value compared as they are after decoding."""
+
+    def __init__(self, name, values):
+        super().__init__("", values)
+        self.name = name.encode()
+        self.label = f"query {name}"
 
     cdef bint match(self, const RequestView* request) noexcept:
         cdef const Head* head = request.head
-        if head.has_query and self._find(head.base + head.query, head.query_len, c'&'):
-            return self.want_present
+        cdef const char* p = head.base + head.query
+        cdef size_t start = 0
+        cdef size_t end
+        while head.has_query and start <= head.query_len:
+            end = start
+            while end < head.query_len and p[end] != c'&':
+                end += 1
+            if self._is_wanted(p + start, end - start):
+                return self.want_present
+            start = end + 1
         return not self.want_present
 
-    cdef bint _find(self, const char* p, size_t n, char separator) noexcept:
-        """Is there a pair of this name whose value is accepted (or any pair, when absence is wanted)?"""
-        cdef size_t i = 0
-        cdef size_t start, equals, name_len
-        cdef size_t m = len(self.name)
-        while i <= n:
-            while i < n and p[i] == c' ':
-                i += 1
-            start = i
-            while i < n and p[i] != separator:
-                i += 1
-            equals = start
-            while equals < i and p[equals] != c'=':
-                equals += 1
-            name_len = equals - start
-            if name_len == m and memcmp(p + start, <const char*> self.name, m) == 0:
-                if equals < i:
-                    equals += 1
-                if not self.want_present or self.accepts(p + equals, i - equals):
-                    return True
-            i += 1
-        return False
+    cdef bint _is_wanted(self, const char* pair, size_t n) noexcept:
+        """Has the pair this name, and an accepted value (any, when absence is wanted)?"""
+        cdef size_t equals = 0
+        cdef size_t m
+        while equals < n and pair[equals] != c'=':
+            equals += 1
+        if n >= PATH_ROOM:
+            return False
+        m = decode_query(pair, equals, DECODED)
+        if m != <size_t> len(self.name) or memcmp(DECODED, <const char*> self.name, m):
+            return False
+        if equals < n:
+            equals += 1
+        m = decode_query(pair + equals, n - equals, DECODED)
+        return not self.want_present or self.accepts(DECODED, m)
 
 
-cdef class Cookie(Query):
-    """A cookie of the Cookie fields (RFC 6265 4.2.1)."""
+cdef bint _is_blank(char x) noexcept nogil:
+    return x == c' ' or x == c'\t'
+
+
+cdef class Cookie(ValueMatcher):
+    """A cookie of the Cookie fields (RFC 6265 4.2.1), blanks around its name and value left out."""
 
     cdef bint match(self, const RequestView* request) noexcept:
         cdef const Head* head = request.head
+        cdef const char* p
+        cdef size_t n, start, end
         cdef int at = -1
         while True:
             at = find_field(head, b"cookie", 6, at + 1)
             if at < 0:
                 return not self.want_present
-            if self._find(head.base + head.fields[at].value, head.fields[at].value_len, c';'):
-                return self.want_present
+            p = head.base + head.fields[at].value
+            n = head.fields[at].value_len
+            start = 0
+            while start <= n:
+                end = start
+                while end < n and p[end] != c';':
+                    end += 1
+                if self._is_wanted(p + start, end - start):
+                    return self.want_present
+                start = end + 1
+
+    cdef bint _is_wanted(self, const char* pair, size_t n) noexcept:
+        cdef size_t equals = 0
+        cdef size_t name_end, start
+        while n and _is_blank(pair[0]):
+            pair += 1
+            n -= 1
+        while n and _is_blank(pair[n - 1]):
+            n -= 1
+        while equals < n and pair[equals] != c'=':
+            equals += 1
+        name_end = equals
+        while name_end and _is_blank(pair[name_end - 1]):
+            name_end -= 1
+        if name_end != <size_t> len(self.name) or memcmp(pair, <const char*> self.name, name_end):
+            return False
+        start = min(equals + 1, n)
+        while start < n and _is_blank(pair[start]):
+            start += 1
+        return not self.want_present or self.accepts(pair + start, n - start)
 
 
 cdef class MethodIn(Matcher):

@@ -1,6 +1,8 @@
 # cython: language_level=3
 """Normal form of a request path. See path.pyx."""
 
+from libc.stdint cimport uint8_t
+
 from lbd.engine.http1 cimport Head
 
 cdef enum:
@@ -15,5 +17,6 @@ cdef enum:
     PATH_AS_IS = 2
     PATH_ROOM = 65537
 
+cdef int hex_value(uint8_t x) noexcept nogil
 cdef int path_of(const Head* head, int mode, char* room, const char** path, size_t* path_len) noexcept nogil
 cdef int normalise_path(const char* p, size_t n, char* out, size_t* out_len) noexcept nogil

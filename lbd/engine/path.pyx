@@ -12,7 +12,8 @@ from libc.string cimport memcmp
 from lbd.engine.http1 cimport Head
 
 
-cdef int _hex(uint8_t x) noexcept nogil:
+cdef int hex_value(uint8_t x) noexcept nogil:
+    """Of a hexadecimal digit; -1 for any other byte."""
     if c'0' <= x <= c'9':
         return x - c'0'
     x |= 0x20
@@ -40,8 +41,8 @@ cdef int _decode(const char* p, size_t n, char* out, size_t* out_len) noexcept n
             continue
         if i + 2 >= n:
             return PATH_BAD
-        high = _hex(<uint8_t> p[i + 1])
-        low = _hex(<uint8_t> p[i + 2])
+        high = hex_value(<uint8_t> p[i + 1])
+        low = hex_value(<uint8_t> p[i + 2])
         if high < 0 or low < 0:
             return PATH_BAD
         value = high << 4 | low

@@ -76,6 +76,8 @@ cdef class Shared:
         """The record of this identity for this worker, zeroed when new; MemoryError when the block is full."""
         cdef size_t step = (size + LINE - 1) // LINE * LINE
         cdef size_t offset
+        if not 0 <= worker < self.workers:
+            raise ValueError(f"worker {worker} of {self.workers}")
         found = self.directory.get((kind, name))
         if found is None:
             if self.used + step * self.workers > self.size:

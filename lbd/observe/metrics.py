@@ -9,8 +9,8 @@ from __future__ import annotations
 import platform
 import resource
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -18,15 +18,37 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from lbd import __version__
 from lbd.config import schema
+from lbd.engine.accesslog import LogWriter
+from lbd.engine.cluster import Cluster
+from lbd.engine.reactor import Reactor
 from lbd.engine.reasons import CODES
-from lbd.engine.shared import KNOWN_STATUS, bucket_bounds
-
-if TYPE_CHECKING:
-    from lbd.control.worker import Worker
+from lbd.engine.shared import KNOWN_STATUS, Shared, bucket_bounds
 
 BOUNDS = bucket_bounds()
 # Every fourth bound (a power of two of 16 us) keeps series few; the block keeps the finer ones.
 SHOWN = frozenset(range(0, len(BOUNDS) - 1, 4))
+
+
+class Snapshot(Protocol):
+    """What is read of a Runtime."""
+
+    @property
+    def clusters(self) -> Mapping[str, Cluster]: ...
+    @property
+    def log_writers(self) -> Mapping[str, LogWriter]: ...
+
+
+class Observed(Protocol):
+    """What is read of a worker."""
+
+    @property
+    def shared(self) -> Shared: ...
+    @property
+    def reactor(self) -> Reactor: ...
+    @property
+    def runtime(self) -> Snapshot | None: ...
+    @property
+    def draining(self) -> bool: ...
 
 
 class Exposition:
@@ -34,7 +56,7 @@ class Exposition:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, config: schema.Config, worker: Worker) -> None:
+    def __init__(self, config: schema.Config, worker: Observed) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(EngineCollector(config, worker))
 
@@ -58,7 +80,7 @@ def histogram_rows(record: list[Any]) -> tuple[list[tuple[str, float]], float]:
 class EngineCollector(Collector):
     """Turns records of the block into metric families."""
 
-    def __init__(self, config: schema.Config, worker: Worker) -> None:
+    def __init__(self, config: schema.Config, worker: Observed) -> None:
         self.config = config
         self.worker = worker
         self.started = time.time()

@@ -1,7 +1,7 @@
 """The source files of lbd, and what each imports or cimports of lbd at run time.
 
-Strategy: plain Python by `ast` (imports under TYPE_CHECKING do not count: they are not there at run time), Cython by
-its import lines, of which the continued ones are joined first.
+Strategy: plain Python by `ast` (imports under TYPE_CHECKING do not count: they are not there at run time),
+Cython by its import lines, of which the continued ones are joined first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SUFFIXES = (".py", ".pyx", ".pxd", ".pyi")
 FILES = sorted(path for path in (ROOT / "lbd").rglob("*") if path.suffix in SUFFIXES)
 CYTHON_IMPORT = re.compile(
-    r"^[ \t]*(?:from\s+(?P<module>[\w.]+)\s+c?import\s+(?P<names>[^#\n]+)|c?import\s+(?P<modules>[^#\n]+))", re.M)
+    r"^[ \t]*(?:from\s+(?P<module>[\w.]+)\s+c?import\s+(?P<names>[^#\n]+)|c?import\s+(?P<modules>[^#\n]+))",
+    re.M,
+)
 
 
 def name_of(path: Path) -> str:
@@ -52,7 +54,9 @@ def cython_imports(text: str) -> Iterator[str]:
     joined = re.sub(r"\(([^()]*)\)", lambda match: match[1].replace("\n", " "), text.replace("\\\n", " "))
     for match in CYTHON_IMPORT.finditer(joined):
         if match["module"]:
-            yield from (f"{match['module']}.{name.split()[0]}" for name in match["names"].split(",") if name.strip())
+            yield from (
+                f"{match['module']}.{name.split()[0]}" for name in match["names"].split(",") if name.strip()
+            )
         else:
             yield from (name.split()[0] for name in match["modules"].split(",") if name.strip())
 
@@ -60,4 +64,6 @@ def cython_imports(text: str) -> Iterator[str]:
 def part_of(name: str) -> str:
     """lbd.engine.pool.X -> engine; lbd.registry -> registry; lbd and lbd.__version__ -> ''"""
     parts = name.split(".")
-    return parts[1] if len(parts) > 1 and ((ROOT / "lbd" / parts[1]).is_dir() or parts[1] == "registry") else ""
+    return (
+        parts[1] if len(parts) > 1 and ((ROOT / "lbd" / parts[1]).is_dir() or parts[1] == "registry") else ""
+    )

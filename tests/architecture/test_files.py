@@ -12,7 +12,9 @@ from architecture.sources import FILES, ROOT, name_of, relative
 LONGEST = 600
 NO_NAMES = {"util", "utils", "helper", "helpers", "common", "manager", "misc"}
 TEXT_OR_COMMENT = re.compile(
-    r'(?P<text>"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\')|#[^\n]*', re.S)
+    r'(?P<text>"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\')|#[^\n]*',
+    re.S,
+)
 SOURCES = [path for path in FILES if path.suffix != ".pyi"]
 
 
@@ -24,7 +26,9 @@ def test_length(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_names_say_what_is_inside(path: Path) -> None:
-    words = {word.lower() for part in path.relative_to(ROOT).with_suffix("").parts for word in part.split("_")}
+    words = {
+        word.lower() for part in path.relative_to(ROOT).with_suffix("").parts for word in part.split("_")
+    }
     assert not words & NO_NAMES
 
 
@@ -62,8 +66,15 @@ def test_every_cython_module_is_built() -> None:
 
 
 def test_cython_modules_are_typed() -> None:
-    """mypy and editors see nothing of an extension module without its stub; those that Python code imports have one."""
+    """mypy sees nothing of an extension module without its stub; those that Python code imports have one."""
     stubs = {name_of(path) for path in FILES if path.suffix == ".pyi"}
-    imported = {name for path in FILES if path.suffix == ".py" for name in extensions()
-                if re.search(rf"^\s*(from {re.escape(name)} import|import {re.escape(name)}$)", path.read_text(), re.M)}
+    imported = {
+        name
+        for path in FILES
+        if path.suffix == ".py"
+        for name in extensions()
+        if re.search(
+            rf"^\s*(from {re.escape(name)} import|import {re.escape(name)}$)", path.read_text(), re.M
+        )
+    }
     assert imported <= stubs, f"without a stub: {sorted(imported - stubs)}"

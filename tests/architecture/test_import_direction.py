@@ -1,4 +1,4 @@
-"""Imports go one way (design, section 3): cli -> control -> the rest; engine on its own; config on registry alone."""
+"""Imports go one way (design, section 3): cli -> control -> the rest; the engine stands on its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 from architecture.sources import FILES, ROOT, cython_imports, imports_of, name_of, part_of, relative
 
-BELOW_CONTROL = {"admin", "config", "health", "observe", "filters", "llm", "balance", "limit", "engine", "registry"}
+BELOW_CONTROL = {
+    "admin",
+    "config",
+    "health",
+    "observe",
+    "filters",
+    "llm",
+    "balance",
+    "limit",
+    "engine",
+    "registry",
+}
 ALLOWED = {  # part -> the parts that it may import, beside itself and lbd's version
     "cli": {"control", *BELOW_CONTROL},
     "control": BELOW_CONTROL,
@@ -62,8 +73,20 @@ def test_every_part_has_its_rule() -> None:
 
 def test_what_the_engine_reads_as_imports() -> None:
     """The parser of Cython imports sees all forms; else the tests above would pass on anything."""
-    text = ("from lbd.a cimport (B,\n   C)\nfrom lbd.d import e, f  # g\ncimport lbd.h\nimport lbd.i as j, lbd.k\n"
-            "    from lbd.l cimport m as n\nfrom lbd.o cimport \\\n    p\n# from lbd.q import r\n")
+    text = (
+        "from lbd.a cimport (B,\n   C)\nfrom lbd.d import e, f  # g\n"
+        "cimport lbd.h\nimport lbd.i as j, lbd.k\n"
+        "    from lbd.l cimport m as n\nfrom lbd.o cimport \\\n    p\n# from lbd.q import r\n"
+    )
     assert set(cython_imports(text)) == {
-        "lbd.a.B", "lbd.a.C", "lbd.d.e", "lbd.d.f", "lbd.h", "lbd.i", "lbd.k", "lbd.l.m", "lbd.o.p"}
+        "lbd.a.B",
+        "lbd.a.C",
+        "lbd.d.e",
+        "lbd.d.f",
+        "lbd.h",
+        "lbd.i",
+        "lbd.k",
+        "lbd.l.m",
+        "lbd.o.p",
+    }
     assert "lbd.engine.reactor.Reactor" in imports_of(ROOT / "lbd/engine/pool.pyx")

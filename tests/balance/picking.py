@@ -1,7 +1,8 @@
 """Endpoints without sockets, balancers of any algorithm, and what they pick.
 
-Strategy: picks are made with exchanges held, since an algorithm that looks at load is only proportional under load; a
-key that differs from pick to pick is given to algorithms that look at one. What can be seeded is seeded.
+Strategy: picks are made with exchanges held, since an algorithm that looks at load is only proportional under
+load; a key that differs from pick to pick is given to algorithms that look at one. What takes a seed
+gets one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ SEED = 20260401
 
 
 def endpoints_of(weights: Sequence[int]) -> list[Endpoint]:
-    return [Endpoint(f"e{index}", f"127.0.0.1:{index + 1}", weight=weight)
-            for index, weight in enumerate(weights)]
+    return [
+        Endpoint(f"e{index}", f"127.0.0.1:{index + 1}", weight=weight) for index, weight in enumerate(weights)
+    ]
 
 
 def build(name: str, endpoints: Sequence[Endpoint], seed: int = SEED) -> Balancer:

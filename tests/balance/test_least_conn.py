@@ -6,12 +6,15 @@ from fractions import Fraction
 
 import pytest
 from balance.picking import endpoints_of, hold
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lbd.balance.least_conn import LeastConn
+
 from lbd.engine.cluster import Endpoint
 
-STEPS = st.lists(st.tuples(st.sampled_from(["pick", "acquire", "release"]), st.integers(0, 1000)), max_size=150)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["pick", "acquire", "release"]), st.integers(0, 1000)), max_size=150
+)
 PER_EXCHANGE = 64  # levels of load that one exchange on the heaviest endpoint takes
 
 
@@ -38,22 +41,29 @@ def run_model(weights: list[int], steps: list[tuple[str, int]]) -> None:
         else:
             picked = balancer.pick_one()
             assert picked is not None
-            assert load(picked) < min(map(load, endpoints)) + (resolution(weights) or Fraction(1, 10**9)), endpoints
+            assert load(picked) < min(map(load, endpoints)) + (resolution(weights) or Fraction(1, 10**9)), (
+                endpoints
+            )
             endpoint = picked
         balancer.acquire_one(endpoint)
         held.append(endpoint)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 65535), st.integers(1, 12), STEPS)
-def test_picks_a_least_loaded_one_with_equal_weights(weight: int, count: int, steps: list[tuple[str, int]]) -> None:
+def test_picks_a_least_loaded_one_with_equal_weights(
+    weight: int, count: int, steps: list[tuple[str, int]]
+) -> None:
     run_model([weight] * count, steps)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=12), STEPS)
 def test_picks_a_least_loaded_one_with_weights(weights: list[int], steps: list[tuple[str, int]]) -> None:
     run_model(weights, steps)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=12), STEPS)
 def test_weights_that_divide_are_compared_exactly(weights: list[int], steps: list[tuple[str, int]]) -> None:
     endpoints = endpoints_of(weights)
@@ -89,7 +99,9 @@ def test_busy_endpoint_is_left_alone() -> None:
     assert hold(balancer, 50) == [endpoints[1]] * 50
 
 
-@pytest.mark.parametrize(("weights", "count"), [([1, 1], 600_000), ([3, 1], 20_000), ([100, 1], 10_000)], ids=str)
+@pytest.mark.parametrize(
+    ("weights", "count"), [([1, 1], 600_000), ([3, 1], 20_000), ([100, 1], 10_000)], ids=str
+)
 def test_many_exchanges(weights: list[int], count: int) -> None:
     """Tunnels are held by the thousands; the share must not drift then."""
     endpoints = endpoints_of(weights)

@@ -11,7 +11,10 @@ from lbd.balance.random import Random
 
 COUNT = 100_000
 WEIGHTS = {
-    "equal": [1] * 10, "5:1:1": [5, 1, 1], "coprime": [7, 5, 3, 2], "different": [1000, 100, 10],
+    "equal": [1] * 10,
+    "5:1:1": [5, 1, 1],
+    "coprime": [7, 5, 3, 2],
+    "different": [1000, 100, 10],
     "many": list(range(1, 101)),
 }
 
@@ -35,7 +38,8 @@ def critical(freedom: int) -> float:
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
 def test_distribution(weights: list[int], seed: int) -> None:
     expected: dict[object, float] = {
-        index: COUNT * weight / sum(weights) for index, weight in enumerate(weights)}
+        index: COUNT * weight / sum(weights) for index, weight in enumerate(weights)
+    }
     assert chi_square(Counter(drawn(weights, seed)), expected) < critical(len(weights) - 1)
 
 
@@ -44,7 +48,10 @@ def test_consecutive_picks_are_independent(seed: int) -> None:
     weights = [3, 2, 1]
     pairs: Counter[object] = Counter(pairwise(drawn(weights, seed)))
     expected: dict[object, float] = {
-        (one, other): (COUNT - 1) * weights[one] * weights[other] / 36 for one in range(3) for other in range(3)}
+        (one, other): (COUNT - 1) * weights[one] * weights[other] / 36
+        for one in range(3)
+        for other in range(3)
+    }
     assert chi_square(pairs, expected) < critical(8)
 
 

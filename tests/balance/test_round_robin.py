@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from balance.picking import endpoints_of, picks
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lbd.balance.round_robin import RoundRobin, scale_weights, smooth_cycle
 
@@ -34,6 +34,7 @@ def test_equal_weights_take_turns() -> None:
     assert order([7, 7], 4) == "abab"
 
 
+@settings(deadline=None)
 @given(WEIGHTS)
 def test_one_cycle_is_exactly_proportional(weights: list[int]) -> None:
     reduced = scale_weights(weights)
@@ -41,6 +42,7 @@ def test_one_cycle_is_exactly_proportional(weights: list[int]) -> None:
     assert Counter(names) == {f"e{index}": weight for index, weight in enumerate(reduced)}
 
 
+@settings(deadline=None)
 @given(WEIGHTS)
 def test_cycles_repeat(weights: list[int]) -> None:
     length = sum(scale_weights(weights))
@@ -60,6 +62,7 @@ def test_never_twice_in_a_row_when_avoidable(weights: list[int]) -> None:
     assert longest_run(order(weights, sum(weights))) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=2, max_size=8))
 def test_turns_are_spread(weights: list[int]) -> None:
     """After any number of picks nobody is more than two turns ahead of or behind its share."""
@@ -72,21 +75,32 @@ def test_turns_are_spread(weights: list[int]) -> None:
             assert abs(seen[other] - position * weight / total) < 2
 
 
-@pytest.mark.parametrize(("weights", "scaled"), [
-    ([], []), ([5], [1]), ([1, 1], [1, 1]), ([10, 20, 30], [1, 2, 3]), ([65535, 65535], [1, 1]),
-    ([3, 5], [3, 5]), ([4095, 1], [4095, 1])])
+@pytest.mark.parametrize(
+    ("weights", "scaled"),
+    [
+        ([], []),
+        ([5], [1]),
+        ([1, 1], [1, 1]),
+        ([10, 20, 30], [1, 2, 3]),
+        ([65535, 65535], [1, 1]),
+        ([3, 5], [3, 5]),
+        ([4095, 1], [4095, 1]),
+    ],
+)
 def test_scale_weights(weights: list[int], scaled: list[int]) -> None:
     assert scale_weights(weights) == scaled
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 65535), min_size=1, max_size=300))
 def test_scaled_weights_stay_within_bounds(weights: list[int]) -> None:
-    """At least one turn each; a cycle of at most 4096 turns, or 4 per endpoint, and one more each for rounding."""
+    """At least one turn each; in all at most 4096, or 4 per endpoint, and one more each for rounding."""
     scaled = scale_weights(weights)
     assert len(scaled) == len(weights) and min(scaled) >= 1
     assert sum(scaled) <= max(4096, 4 * len(weights)) + len(weights)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 65535), min_size=1, max_size=50))
 def test_scaled_weights_keep_their_order_and_share(weights: list[int]) -> None:
     scaled = scale_weights(weights)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from control.worlds import port_of, serving, talk
 from harness.messages import head
+
 from lbd.admin.server import is_address
 from lbd.control.worker import Worker
 
@@ -31,10 +32,18 @@ def request(path: str, *fields: str, method: str = "GET", host: str = "127.0.0.1
     return head(f"{method} {path} HTTP/1.1", f"Host: {host}", *fields)
 
 
-@pytest.mark.parametrize(("path", "status", "body"), [
-    ("/live", 200, b"live\n"), ("/ready", 200, b"ready\n"), ("/live?verbose", 200, b"live\n"),
-    ("/", 404, b"not found"), ("/metrics/", 404, b"not found"), ("/live/../metrics", 404, b"not found"),
-    ("http://127.0.0.1/live", 404, b"not found")])
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/live", 200, b"live\n"),
+        ("/ready", 200, b"ready\n"),
+        ("/live?verbose", 200, b"live\n"),
+        ("/", 404, b"not found"),
+        ("/metrics/", 404, b"not found"),
+        ("/live/../metrics", 404, b"not found"),
+        ("http://127.0.0.1/live", 404, b"not found"),
+    ],
+)
 def test_pages(path: str, status: int, body: bytes) -> None:
     answer = ask(request(path, CLOSE))
     assert statuses(answer) == [status]
@@ -73,11 +82,29 @@ def test_body_is_read_past() -> None:
     assert statuses(ask(*pieces)) == [405, 200]
 
 
-@pytest.mark.parametrize(("host", "good"), [
-    ("127.0.0.1", True), ("127.0.0.1:9900", True), ("10.1.2.3", True), ("[::1]", True), ("[::1]:9900", True),
-    ("localhost", True), ("LOCALHOST:9900", True), ("evil.example", False), ("evil.example:9900", False),
-    ("localhost.evil.example", False), ("127.0.0.1.evil.example", False), ("", False), (":9900", False),
-    ("127.0.0.1:x", False), ("[::1", False), ("127.0.0.1:9900:1", False), ("[evil]", False), ("user@127.0.0.1", False)])
+@pytest.mark.parametrize(
+    ("host", "good"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.1:9900", True),
+        ("10.1.2.3", True),
+        ("[::1]", True),
+        ("[::1]:9900", True),
+        ("localhost", True),
+        ("LOCALHOST:9900", True),
+        ("evil.example", False),
+        ("evil.example:9900", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("", False),
+        (":9900", False),
+        ("127.0.0.1:x", False),
+        ("[::1", False),
+        ("127.0.0.1:9900:1", False),
+        ("[evil]", False),
+        ("user@127.0.0.1", False),
+    ],
+)
 def test_host_must_be_an_address(host: str, good: bool) -> None:
     """A page in a browser reaches the listener under a name that it made point here (DNS rebinding)."""
     assert is_address(host) is good
@@ -99,11 +126,20 @@ def test_host_is_checked_before_the_method() -> None:
     assert statuses(ask(request("/live", CLOSE, method="POST", host="evil.example"))) == [403]
 
 
-@pytest.mark.parametrize("garbage", [
-    b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\n\0\r\n\r\n",
-    b"GET /" + b"x" * 20000, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000,
-    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], ids=["tls", "short", "version", "nul", "target", "fields", "length", "h2"])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\r\n\r\n\r\n\0\r\n\r\n",
+        b"GET /" + b"x" * 20000,
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000,
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    ids=["tls", "short", "version", "nul", "target", "fields", "length", "h2"],
+)
 def test_garbage(garbage: bytes) -> None:
     """Refused, whatever it was taken for; no page is given out."""
     found = statuses(ask(garbage))
@@ -121,7 +157,7 @@ def test_bad_chunk_in_a_body() -> None:
 
 def test_nothing_and_gone() -> None:
     assert ask() == b""
-    assert ask(b"GET /li") in (b"",) or statuses(ask(b"GET /li")) == [400]
+    assert ask(b"GET /li") == b""
 
 
 def test_one_byte_at_a_time() -> None:
@@ -129,7 +165,9 @@ def test_one_byte_at_a_time() -> None:
 
 
 def test_pipelined_requests() -> None:
-    answer = ask(request("/live") + request("/nothing") + request("/ready", method="HEAD") + request("/ready", CLOSE))
+    answer = ask(
+        request("/live") + request("/nothing") + request("/ready", method="HEAD") + request("/ready", CLOSE)
+    )
     assert statuses(answer) == [200, 404, 200, 200]
 
 

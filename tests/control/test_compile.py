@@ -6,20 +6,34 @@ from pathlib import Path
 
 import pytest
 from control.worlds import CONFIG, compiled
+
 from lbd import registry
 from lbd.config import schema
 from lbd.control.compile import build_router, milliseconds, routes_of
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [
-    (None, 0), (1.0, 1000), (0.25, 250), (0.0004, 1), (0.000001, 1), (0.0015, 2), (3600.0, 3_600_000), (0.0, 1)])
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (None, 0),
+        (1.0, 1000),
+        (0.25, 250),
+        (0.0004, 1),
+        (0.000001, 1),
+        (0.0015, 2),
+        (3600.0, 3_600_000),
+        (0.0, 1),
+    ],
+)
 def test_milliseconds(seconds: float | None, expected: int) -> None:
     """0 means none to the engine, so that no duration may become 0."""
     assert milliseconds(seconds) == expected
 
 
 def test_timeouts_of_a_cluster() -> None:
-    text = CONFIG.replace("{name: app,", "{name: app, timeouts: {response: 1500ms, body: 2s, queue: 100us}, host: in.test,")
+    text = CONFIG.replace(
+        "{name: app,", "{name: app, timeouts: {response: 1500ms, body: 2s, queue: 100us}, host: in.test,"
+    )
     with compiled(text) as runtime:
         cluster = runtime.clusters["app"]
         assert (cluster.response_ms, cluster.body_ms, cluster.queue_ms) == (1500, 2000, 1)
@@ -58,7 +72,8 @@ def test_endpoint_of_weight_zero_is_never_picked(balancer: str) -> None:
 @pytest.mark.parametrize("balancer", list(registry.BALANCERS))
 def test_unresolved_endpoint_is_never_picked(balancer: str) -> None:
     text = CONFIG.replace('"127.0.0.1:2", weight: 0', '"unknown.test:2"').replace(
-        "{name: app,", f"{{name: app, balancer: {balancer},")
+        "{name: app,", f"{{name: app, balancer: {balancer},"
+    )
     with compiled(text) as runtime:
         cluster = runtime.clusters["app"]
         assert [endpoint.available for endpoint in cluster.endpoints] == [True, False]
@@ -84,15 +99,21 @@ def test_cluster_is_shorthand_for_a_route() -> None:
 
 def test_routes_are_named_after_their_place() -> None:
     answer = {"respond": {}}
-    listener = schema.Listener(name="web", bind="127.0.0.1:0", routes=[
-        {"match": {"path": ["/a", "/b"]}, **answer}, {"name": "mine", **answer}])
+    listener = schema.Listener(
+        name="web",
+        bind="127.0.0.1:0",
+        routes=[{"match": {"path": ["/a", "/b"]}, **answer}, {"name": "mine", **answer}],
+    )
     names = [route.name for route in build_router(listener, {}).routes]
     assert sorted(names) == ["mine", "web[0]", "web[0]"]
 
 
 def test_respond() -> None:
-    listener = schema.Listener(name="web", bind="127.0.0.1:0", routes=[
-        {"respond": {"status": 418, "headers": {"X-Why": "tea"}, "body": "kurz und bündig"}}])
+    listener = schema.Listener(
+        name="web",
+        bind="127.0.0.1:0",
+        routes=[{"respond": {"status": 418, "headers": {"X-Why": "tea"}, "body": "kurz und bündig"}}],
+    )
     (route,) = build_router(listener, {}).routes
     assert route.respond is not None and route.cluster is None
     assert route.respond.status == 418 and route.respond.body == "kurz und bündig".encode()
@@ -100,8 +121,13 @@ def test_respond() -> None:
     assert b"content-type: text/plain; charset=utf-8\r\n" in route.respond.headers.lower()
 
 
-@pytest.mark.parametrize(("setting", "lines"), [
-    ({"status": 204}, b""), ({"body": "x", "headers": {"Content-Type": "text/html"}}, b"content-type: text/html\r\n")])
+@pytest.mark.parametrize(
+    ("setting", "lines"),
+    [
+        ({"status": 204}, b""),
+        ({"body": "x", "headers": {"Content-Type": "text/html"}}, b"content-type: text/html\r\n"),
+    ],
+)
 def test_content_type_of_respond(setting: dict[str, object], lines: bytes) -> None:
     listener = schema.Listener(name="web", bind="127.0.0.1:0", routes=[{"respond": setting}])
     (route,) = build_router(listener, {}).routes

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import gc
 import socket
 
 import pytest
 from control.worlds import Lines, config_of
+
 from lbd.control.sockets import BindError, bound_address, listen
 from lbd.control.worker import Worker
 from lbd.engine.shared import Shared
@@ -29,6 +32,7 @@ def test_address_of_another_machine() -> None:
 @pytest.mark.parametrize("code", [errno.EAFNOSUPPORT, errno.EMFILE])
 def test_no_socket_is_a_bind_error_too(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """A kernel without IPv6, no descriptors left: the operator has to learn which address it was."""
+
     def refuse(*_: object, **__: object) -> socket.socket:
         raise OSError(code, "refused")
 
@@ -37,7 +41,9 @@ def test_no_socket_is_a_bind_error_too(monkeypatch: pytest.MonkeyPatch, code: in
         listen("[::1]:80", 1)
 
 
-@pytest.mark.parametrize(("address", "host"), [("127.0.0.1:0", "127.0.0.1"), ("localhost:0", "127.0.0.1"), ("[::1]:0", "[::1]")])
+@pytest.mark.parametrize(
+    ("address", "host"), [("127.0.0.1:0", "127.0.0.1"), ("localhost:0", "127.0.0.1"), ("[::1]:0", "[::1]")]
+)
 def test_kernel_chooses_the_port(address: str, host: str) -> None:
     with listen(address, 1) as made:
         bound, _, port = bound_address(made).rpartition(":")
@@ -71,9 +77,6 @@ async def start(text: str) -> None:
 
 def test_one_bad_address_leaves_none_open() -> None:
     """Warnings are errors here, so a socket that is left to the collector fails the test."""
-    import asyncio
-    import gc
-
     with listen("127.0.0.1:0", 1) as taken:
         text = f"""
         listeners:

@@ -6,12 +6,15 @@ import asyncio
 import re
 
 import pytest
-from control.worlds import config_of, port_of, serving, talk
+from control.worlds import Lines, config_of, port_of, serving, talk
 from harness.messages import head
-from lbd import __version__
-from lbd.observe.metrics import Exposition
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+
+from lbd import __version__
+from lbd.control.worker import Worker
+from lbd.engine.shared import Shared
+from lbd.observe.metrics import Exposition
 
 CONTRACT = {  # sample name -> (type, labels)
     "lbd_requests_total": ("counter", {"listener", "route", "cluster", "code"}),
@@ -34,11 +37,14 @@ def parsed(text: bytes) -> Families:
 @pytest.fixture(scope="module")
 def families() -> Families:
     """After one request, so that counters by code exist."""
+
     async def run() -> bytes:
         async with serving() as (worker, admin):
             port = int(re.search(r"127\.0\.0\.1:(\d+) \(http\)", str(worker.log.lines))[1])  # type: ignore[attr-defined,index]
             await talk(port, head("GET /here HTTP/1.1", "Host: a", "Connection: close"))
-            page = await talk(port_of(admin), head("GET /metrics HTTP/1.1", "Host: localhost", "Connection: close"))
+            page = await talk(
+                port_of(admin), head("GET /metrics HTTP/1.1", "Host: localhost", "Connection: close")
+            )
             return page.partition(b"\r\n\r\n")[2]
 
     return parsed(asyncio.run(run()))
@@ -46,8 +52,12 @@ def families() -> Families:
 
 @pytest.mark.parametrize(("name", "kind", "labels"), [(name, *row) for name, row in CONTRACT.items()])
 def test_contract(families: Families, name: str, kind: str, labels: set[str]) -> None:
-    found = [(family.type, set(sample.labels)) for family in families.values() for sample in family.samples
-             if sample.name == name]
+    found = [
+        (family.type, set(sample.labels))
+        for family in families.values()
+        for sample in family.samples
+        if sample.name == name
+    ]
     assert found, f"{name} is not exposed"
     assert all(each == (kind, labels) for each in found)
 
@@ -61,14 +71,20 @@ def test_every_name_is_ours_and_explained(families: Families) -> None:
 
 
 def test_no_series_twice(families: Families) -> None:
-    series = [(sample.name, tuple(sorted(sample.labels.items())))
-              for family in families.values() for sample in family.samples]
+    series = [
+        (sample.name, tuple(sorted(sample.labels.items())))
+        for family in families.values()
+        for sample in family.samples
+    ]
     assert len(set(series)) == len(series)
 
 
 def test_request_is_counted(families: Families) -> None:
     (sample,) = families["lbd_requests"].samples
-    assert sample.labels == {"listener": "web", "route": "here", "cluster": "", "code": "204"} and sample.value == 1
+    assert (
+        sample.labels == {"listener": "web", "route": "here", "cluster": "", "code": "204"}
+        and sample.value == 1
+    )
 
 
 def test_histograms_are_whole(families: Families) -> None:
@@ -80,16 +96,25 @@ def test_histograms_are_whole(families: Families) -> None:
 
 
 def test_duration_of_the_request_is_plausible(families: Families) -> None:
-    samples = {(sample.name.rpartition("_")[2], sample.labels.get("route")): sample.value
-               for sample in families["lbd_request_duration_seconds"].samples}
+    samples = {
+        (sample.name.rpartition("_")[2], sample.labels.get("route")): sample.value
+        for sample in families["lbd_request_duration_seconds"].samples
+    }
     assert samples["count", "here"] == 1 and 0 < samples["sum", "here"] < 5
     assert samples["count", "rest"] == 0
 
 
 def test_endpoint_up_and_build_info(families: Families) -> None:
-    assert {sample.labels["endpoint"] for sample in families["lbd_endpoint_up"].samples} == {"one", "127.0.0.1:2"}
+    assert {sample.labels["endpoint"] for sample in families["lbd_endpoint_up"].samples} == {
+        "one",
+        "127.0.0.1:2",
+    }
     (build,) = families["lbd_build_info"].samples
-    assert build.value == 1 and build.labels["version"] == __version__ and build.labels["environment"] == "testing"
+    assert (
+        build.value == 1
+        and build.labels["version"] == __version__
+        and build.labels["environment"] == "testing"
+    )
 
 
 def test_tcp_listeners_have_no_route_series(families: Families) -> None:
@@ -105,10 +130,6 @@ def test_reasons_are_series_from_the_start(families: Families) -> None:
 
 
 def test_scrape_before_the_worker_has_started() -> None:
-    from control.worlds import Lines
-    from lbd.control.worker import Worker
-    from lbd.engine.shared import Shared
-
     async def run() -> bytes:
         config = config_of()
         return Exposition(config, Worker(config, Lines(), Shared(1, 1 << 20))).text()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness.lbd import Lbd
+
 from lbd.control.systemd import notify
 
 
@@ -33,7 +34,9 @@ def test_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
         assert systemd.recv(4096) == b"STOPPING=1"
 
 
-@pytest.mark.parametrize("value", [None, "", "/nonexistent/socket", "@nobody-listens-here", "relative", "x" * 200])
+@pytest.mark.parametrize(
+    "value", [None, "", "/nonexistent/socket", "@nobody-listens-here", "relative", "x" * 200]
+)
 def test_nobody_listens(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if value is None:
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)

@@ -10,7 +10,8 @@ import threading
 from typing import Any
 
 import pytest
-from lbd.control.log import LEVELS, Log
+
+from lbd.observe.log import LEVELS, Log
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) (.*)")
 
@@ -36,9 +37,21 @@ def test_levels(capsys: pytest.CaptureFixture[str], least: str) -> None:
     assert written(capsys) == [(level.upper(), "x") for level in shown]
 
 
-@pytest.mark.parametrize(("message", "shown"), [
-    ("a\nb", r"a\nb"), ("a\r\nINFO forged", r"a\r\nINFO forged"), ("\x1b[31mred", r"\x1b[31mred"), ("\0", r"\x00"),
-    ("\u2028", r"\u2028"), ("\u202e", r"\u202e"), ("\x85", r"\x85"), ("\udcff", r"\udcff"), ("ü ✓", "ü ✓"), ("", "")])
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("a\nb", r"a\nb"),
+        ("a\r\nINFO forged", r"a\r\nINFO forged"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("\0", r"\x00"),
+        ("\u2028", r"\u2028"),
+        ("\u202e", r"\u202e"),
+        ("\x85", r"\x85"),
+        ("\udcff", r"\udcff"),
+        ("ü ✓", "ü ✓"),
+        ("", ""),
+    ],
+)
 def test_nothing_forges_a_line(capsys: pytest.CaptureFixture[str], message: str, shown: str) -> None:
     Log().error(message)
     assert written(capsys) == [("ERROR", shown)]
@@ -53,9 +66,17 @@ class Failing(io.StringIO):
         raise self.error
 
 
-@pytest.mark.parametrize("error", [
-    BrokenPipeError(), OSError(28, "No space left on device"), BlockingIOError(), ValueError("I/O operation on closed file"),
-    UnicodeEncodeError("ascii", "ü", 0, 1, "no")], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [
+        BrokenPipeError(),
+        OSError(28, "No space left on device"),
+        BlockingIOError(),
+        ValueError("I/O operation on closed file"),
+        UnicodeEncodeError("ascii", "ü", 0, 1, "no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_failed_writes_are_counted(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(sys, "stderr", Failing(error))
     log = Log()
@@ -65,7 +86,9 @@ def test_failed_writes_are_counted(monkeypatch: pytest.MonkeyPatch, error: Excep
     assert log.lost == 2 and "lost=2" in repr(log)
 
 
-def test_log_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_goes_on_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = Log()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", Failing(OSError()))

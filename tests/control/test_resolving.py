@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from control.worlds import Lines, compiled
+
 from lbd.control import resolve
 from lbd.control.resolve import hosts_of, keep_resolving, resolve_hosts
 from lbd.engine.cluster import Cluster
@@ -37,8 +38,10 @@ class Names:
             self.stuck.wait(10)
         if isinstance(found, Exception):
             raise found
-        return [(socket.AF_INET6, 1, 6, "", (a, 0, 0, 0)) if ":" in a else (socket.AF_INET, 1, 6, "", (a, 0))
-                for a in found]
+        return [
+            (socket.AF_INET6, 1, 6, "", (a, 0, 0, 0)) if ":" in a else (socket.AF_INET, 1, 6, "", (a, 0))
+            for a in found
+        ]
 
 
 @pytest.fixture
@@ -71,8 +74,11 @@ def test_ipv4_is_preferred(names: Names) -> None:
     assert resolved("a.test", "six.test")[0] == {"a.test": "192.0.2.1", "six.test": "2001:db8::6"}
 
 
-@pytest.mark.parametrize("failure", [socket.gaierror(-2, "no"), OSError("down"), UnicodeError("label too long"), []],
-                         ids=["unknown", "no network", "bad label", "no rows"])
+@pytest.mark.parametrize(
+    "failure",
+    [socket.gaierror(-2, "no"), OSError("down"), UnicodeError("label too long"), []],
+    ids=["unknown", "no network", "bad label", "no rows"],
+)
 def test_name_that_does_not_resolve_is_left_out_and_said(names: Names, failure: Any) -> None:
     names.known.update({"bad.test": failure, "good.test": ["192.0.2.1"]})
     addresses, lines = resolved("bad.test", "good.test")

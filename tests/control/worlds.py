@@ -1,4 +1,4 @@
-"""Configs, Runtimes and Workers for tests inside one process: no daemon, loopback only, ports chosen by the kernel."""
+"""Configs, Runtimes and Workers in the test's process: no daemon, loopback, ports of the kernel's choice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from lbd.admin.server import start_admin
 from lbd.config import schema
 from lbd.config.loader import load_text
 from lbd.control.compile import Runtime, compile_runtime
-from lbd.control.log import Log
+from lbd.observe.log import Log
+from lbd.control.sockets import listen
 from lbd.control.worker import Worker
 from lbd.engine.accesslog import LogWriter
 from lbd.engine.reactor import Reactor
@@ -65,7 +66,8 @@ async def serving(text: str = CONFIG) -> AsyncIterator[tuple[Worker, asyncio.Ser
     config, log = config_of(text), Lines()
     worker = Worker(config, log, Shared(1, 1 << 20))
     await worker.start()
-    admin = await start_admin(config, worker, log)
+    assert config.admin is not None
+    admin = await start_admin(config, worker, listen(config.admin.bind, 128))
     try:
         yield worker, admin
     finally:

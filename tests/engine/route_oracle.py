@@ -1,7 +1,7 @@
 """A second opinion on routing: every route is tried, the best of those that match wins.
 
-Strategy: nothing is shared with lbd.control.routes or the engine, and nothing is fast. The order of choice is in
-`order` alone: priority, host, path, conditions, place in the file.
+Strategy: nothing is shared with lbd.control.routes or the engine, and nothing is fast. The order of choice is
+in `order` alone: priority, host, path, conditions, place in the file.
 """
 
 from __future__ import annotations
@@ -44,8 +44,11 @@ class Asked:
 
 def host_matches(pattern: str | None, host: str) -> bool:
     name = host.lower().partition(":")[0]
-    return pattern is None or name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:])
-                                                  and name != pattern[1:])
+    return (
+        pattern is None
+        or name == pattern
+        or (pattern.startswith("*.") and name.endswith(pattern[1:]) and name != pattern[1:])
+    )
 
 
 def path_captures(pattern: str | None, path: str) -> dict[str, str] | None:
@@ -70,7 +73,8 @@ def value_matches(wanted: Any, value: str | None) -> bool:
         return wanted == (value is not None)
     globs = [wanted] if isinstance(wanted, str) else wanted
     return value is not None and any(
-        re.fullmatch(".*".join(map(re.escape, glob.split("*"))), value) for glob in globs)
+        re.fullmatch(".*".join(map(re.escape, glob.split("*"))), value) for glob in globs
+    )
 
 
 def size_matches(wanted: str, length: int | None) -> bool:
@@ -82,9 +86,15 @@ def size_matches(wanted: str, length: int | None) -> bool:
 def conditions_hold(match: Conditions, asked: Asked) -> bool:
     return (
         asked.method in match.get("method", [asked.method])
-        and all(value_matches(wanted, asked.fields.get(name)) for name, wanted in match.get("header", {}).items())
-        and all(value_matches(wanted, asked.query.get(name)) for name, wanted in match.get("query", {}).items())
-        and all(value_matches(wanted, asked.cookies.get(name)) for name, wanted in match.get("cookie", {}).items())
+        and all(
+            value_matches(wanted, asked.fields.get(name)) for name, wanted in match.get("header", {}).items()
+        )
+        and all(
+            value_matches(wanted, asked.query.get(name)) for name, wanted in match.get("query", {}).items()
+        )
+        and all(
+            value_matches(wanted, asked.cookies.get(name)) for name, wanted in match.get("cookie", {}).items()
+        )
         and ("body_size" not in match or size_matches(match["body_size"], asked.length))
     )
 
@@ -99,7 +109,13 @@ def order(index: int, route: Route, host: str | None, path: str | None) -> tuple
     conditions = sum(len(match.get(kind, {})) for kind in ("header", "query", "cookie"))
     conditions += ("method" in match) + ("body_size" in match)
     host_order = (2, 0) if host is None else (1, -len(host)) if host.startswith("*") else (0, 0)
-    return (-route.get("priority", 0), host_order, (below, captures - len(kept), -captures), -conditions, index)
+    return (
+        -route.get("priority", 0),
+        host_order,
+        (captures - len(kept), below, -captures),
+        -conditions,
+        index,
+    )
 
 
 def entries(routes: list[Route]) -> Iterator[tuple[tuple[Any, ...], int, str | None, str | None]]:
@@ -113,7 +129,8 @@ def choose(routes: list[Route], asked: Asked) -> tuple[str | None, dict[str, str
     """The name of the route (`r` and its index) and its captures."""
     for _, index, host, path in sorted(entries(routes), key=lambda entry: entry[0]):
         captures = path_captures(path, asked.path)
-        if host_matches(host, asked.host) and captures is not None:
-            if conditions_hold(routes[index].get("match", {}), asked):
-                return f"r{index}", captures
+        if captures is None or not host_matches(host, asked.host):
+            continue
+        if conditions_hold(routes[index].get("match", {}), asked):
+            return f"r{index}", captures
     return None, {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.messages import head
+
 from lbd.config import schema
 from lbd.control.compile import build_router
 from lbd.engine.router import Router
@@ -13,7 +14,7 @@ ANSWER = {"status": 204}
 
 
 def router_of(*routes: dict[str, Any]) -> Router:
-    """Routes as the config has them, each answered by lbd; a route without a name is called after its index."""
+    """Routes as the config has them, each answered by lbd; without a name called after its index."""
     named = [{"name": f"r{index}", "respond": ANSWER, **route} for index, route in enumerate(routes)]
     return build_router(schema.Listener(name="web", bind="127.0.0.1:0", routes=named), {})
 

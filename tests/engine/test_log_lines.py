@@ -11,6 +11,7 @@ import pytest
 from harness.lbd import Lbd
 from harness.messages import head
 from harness.waiting import eventually
+
 from lbd.engine.accesslog import LogWriter
 
 CONFIG = """
@@ -21,63 +22,87 @@ listeners:
      access_log: {to: combined.log, format: combined}}
 """
 HOSTILE = {
-    "quote": 'a"b', "backslash": "a\\b", "backslash at the end": "a\\", "escaped quote": '\\"', "tab": "a\tb",
-    "high bytes": "\x80\xff", "UTF-8": "\xc3\xbc", "JSON": '","status":200,"x":"', "braces": "}{", "percent": "%0a%s",
-    "brackets": "] 127.0.0.1 - -", "empty": "",
+    "quote": 'a"b',
+    "backslash": "a\\b",
+    "backslash at the end": "a\\",
+    "escaped quote": '\\"',
+    "tab": "a\tb",
+    "high bytes": "\x80\xff",
+    "UTF-8": "\xc3\xbc",
+    "JSON": '","status":200,"x":"',
+    "braces": "}{",
+    "percent": "%0a%s",
+    "brackets": "] 127.0.0.1 - -",
+    "empty": "",
 }
-COMBINED = re.compile(r'127\.0\.0\.1 - - \[[^]]+\] "GET /\S+ HTTP/1\.1" 204 0 "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"')
+COMBINED = re.compile(
+    r'127\.0\.0\.1 - - \[[^]]+\] "GET /\S+ HTTP/1\.1" 204 0 "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"'
+)
+
+
+LONG = {f"{byte!a} {length}": byte * length for byte in '"\\\x80' for length in (2000, 2048, 2049, 7000)}
+VALUES = {**HOSTILE, **LONG}
+MARK = re.compile(r"/mark-([0-9a-z]+)")
+Lines = dict[str, dict[str, str]]  # listener -> mark -> line
 
 
 @pytest.fixture(scope="module")
-def lbd() -> Iterator[Lbd]:
+def lines() -> Iterator[Lines]:
+    """One request for each value and listener, and one without fields; every line, once it is written."""
     with Lbd(CONFIG) as lbd:
-        yield lbd
+        yield {listener: logged(lbd, listener) for listener in ("json", "combined")}
 
 
-def line_about(lbd: Lbd, listener: str, mark: str, *fields: str) -> str:
-    lbd.ask(head(f"GET /{mark} HTTP/1.1", "Host: a.test", *fields), listener)
+def logged(lbd: Lbd, listener: str) -> dict[str, str]:
+    with lbd.connect(listener) as client:
+        for number, value in enumerate(VALUES.values()):
+            client.ask(
+                head(
+                    f"GET /mark-{number} HTTP/1.1",
+                    "Host: a.test",
+                    f"User-Agent: {value}",
+                    f"Referer: {value}",
+                )
+            )
+        client.ask(head("GET /mark-absent HTTP/1.1", "Host: a.test"))
     file = lbd.directory / f"{listener}.log"
-
-    def found() -> list[str]:
-        return [line for line in file.read_text().splitlines() if f"/{mark} " in line or f'/{mark}"' in line]
-
-    (line,) = eventually(found, f"a line with {mark}")
-    return line
+    text = eventually(lambda: (text := file.read_text()).count("\n") > len(VALUES) and text, "all lines")
+    found = {match[1]: line for line in str(text).splitlines() if (match := MARK.search(line))}
+    assert len(found) == len(VALUES) + 1 == str(text).count("\n")
+    return found
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_json_lines_stay_json(lbd: Lbd, name: str) -> None:
-    value = HOSTILE[name]
-    mark = f"json-{list(HOSTILE).index(name)}"
-    line = json.loads(line_about(lbd, "json", mark, f"User-Agent: {value}", f"Referer: {value}"))
-    assert (line["user_agent"], line["referer"], line["status"]) == (value, value, 204)
-    assert {"time", "request_id", "client", "method", "host", "target", "route", "listener", "duration"} <= set(line)
+@pytest.mark.parametrize("name", VALUES)
+def test_json_lines_stay_json(lines: Lines, name: str) -> None:
+    """Long values are cut; whatever is in them, a line is one JSON object."""
+    line = json.loads(lines["json"][str(list(VALUES).index(name))])
+    assert line["user_agent"] == line["referer"] == VALUES[name][:2048]
+    assert line["status"] == 204
+    assert {
+        "time",
+        "request_id",
+        "client",
+        "method",
+        "host",
+        "target",
+        "route",
+        "listener",
+        "duration",
+    } <= set(line)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_combined_lines_keep_their_fields(lbd: Lbd, name: str) -> None:
-    value = HOSTILE[name]
-    mark = f"combined-{list(HOSTILE).index(name)}"
-    line = line_about(lbd, "combined", mark, f"User-Agent: {value}", "Referer: r")
+@pytest.mark.parametrize("name", VALUES)
+def test_combined_lines_keep_their_fields(lines: Lines, name: str) -> None:
+    line = lines["combined"][str(list(VALUES).index(name))]
     match = COMBINED.fullmatch(line)
-    assert match and match[1] == "r", line
-    assert json.loads(f'"{match[2]}"') == value
+    assert match and line.isascii(), line
+    assert [json.loads(f'"{field}"') for field in match.groups()] == [VALUES[name][:2048]] * 2
 
 
-def test_absent_fields(lbd: Lbd) -> None:
-    match = COMBINED.fullmatch(line_about(lbd, "combined", "absent"))
+def test_absent_fields(lines: Lines) -> None:
+    match = COMBINED.fullmatch(lines["combined"]["absent"])
     assert match and match.groups() == ("-", "-")
-    assert "user_agent" not in json.loads(line_about(lbd, "json", "absent"))
-
-
-@pytest.mark.parametrize("byte", ['"', "\\", "\x80"], ids=ascii)
-@pytest.mark.parametrize("length", [2000, 2048, 2049, 7000])
-def test_long_values_are_cut_and_never_break_a_line(lbd: Lbd, byte: str, length: int) -> None:
-    """Each of the bytes needs room for its escape in every field at once."""
-    fields = (f"User-Agent: {byte * length}", f"Referer: {byte * length}")
-    line = json.loads(line_about(lbd, "json", f"long-{ord(byte)}-{length}", *fields))
-    assert line["user_agent"] == byte * min(length, 2048) == line["referer"]
-    assert line_about(lbd, "combined", f"long-{ord(byte)}-{length}", *fields).isascii()
+    assert not {"user_agent", "referer"} & set(json.loads(lines["json"]["absent"]))
 
 
 def test_writer_reopens_after_a_rotation(tmp_path: Path) -> None:
@@ -119,7 +144,9 @@ def test_closing_ends_the_thread_and_the_file(tmp_path: Path) -> None:
     descriptors = Path("/proc/self/fd")
 
     def opened() -> int:
-        return sum(str(link.resolve()).startswith(str(tmp_path)) for link in descriptors.iterdir() if link.exists())
+        return sum(
+            str(link.resolve()).startswith(str(tmp_path)) for link in descriptors.iterdir() if link.exists()
+        )
 
     writer = LogWriter(str(tmp_path / "access.log"))
     assert opened() == 1

@@ -9,14 +9,33 @@ import pytest
 from engine.routing import matches, request
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from lbd.engine.matchers import Header
 
 GLOBS = [
-    ("a*", "a", True), ("a*", "abc", True), ("a*", "ba", False), ("*a", "cba", True), ("*a", "ab", False),
-    ("a*b", "ab", True), ("a*b", "aXbXb", True), ("a*b", "abX", False), ("*", "", True), ("*", "anything", True),
-    ("*a*", "xax", True), ("*a*", "xbx", False), ("a*b*c", "aabbcc", True), ("a*b*c", "acb", False),
-    ("", "", True), ("", "x", False), ("a?c", "abc", False), ("a?c", "a?c", True), ("[ab]", "a", False),
-    ("a.c", "abc", False), ("*ab", "aab", True), ("*aab", "aaab", True), ("A", "a", False),
+    ("a*", "a", True),
+    ("a*", "abc", True),
+    ("a*", "ba", False),
+    ("*a", "cba", True),
+    ("*a", "ab", False),
+    ("a*b", "ab", True),
+    ("a*b", "aXbXb", True),
+    ("a*b", "abX", False),
+    ("*", "", True),
+    ("*", "anything", True),
+    ("*a*", "xax", True),
+    ("*a*", "xbx", False),
+    ("a*b*c", "aabbcc", True),
+    ("a*b*c", "acb", False),
+    ("", "", True),
+    ("", "x", False),
+    ("a?c", "abc", False),
+    ("a?c", "a?c", True),
+    ("[ab]", "a", False),
+    ("a.c", "abc", False),
+    ("*ab", "aab", True),
+    ("*aab", "aaab", True),
+    ("A", "a", False),
 ]
 
 
@@ -39,10 +58,19 @@ def test_hostile_glob_is_quick() -> None:
 
 
 HEADERS: list[tuple[Any, tuple[str, ...], bool]] = [
-    (True, ("X-V: 1",), True), (True, ("X-V:",), True), (True, (), False), (True, ("X-VV: 1",), False),
-    (False, (), True), (False, ("x-v:",), False), ("1", ("X-V: 0", "X-V: 1"), True), ("1", ("X-V: 0",), False),
-    ("1", ("X-V:  1 ",), True), (["1", "2"], ("X-V: 2",), True), (["1", "2"], ("X-V: 3",), False),
-    ("0, 1", ("X-V: 0, 1",), True), ("ü", ("X-V: \xc3\xbc",), True),
+    (True, ("X-V: 1",), True),
+    (True, ("X-V:",), True),
+    (True, (), False),
+    (True, ("X-VV: 1",), False),
+    (False, (), True),
+    (False, ("x-v:",), False),
+    ("1", ("X-V: 0", "X-V: 1"), True),
+    ("1", ("X-V: 0",), False),
+    ("1", ("X-V:  1 ",), True),
+    (["1", "2"], ("X-V: 2",), True),
+    (["1", "2"], ("X-V: 3",), False),
+    ("0, 1", ("X-V: 0, 1",), True),
+    ("ü", ("X-V: \xc3\xbc",), True),
 ]
 
 
@@ -52,13 +80,28 @@ def test_header(wanted: Any, fields: tuple[str, ...], expected: bool) -> None:
 
 
 QUERIES: list[tuple[dict[str, Any], str, bool]] = [
-    ({"v": "2"}, "/?v=2", True), ({"v": "2"}, "/?a=1&v=2&b", True), ({"v": "2"}, "/?v=22", False),
-    ({"v": "2"}, "/?vv=2", False), ({"v": "2"}, "/?V=2", False), ({"v": "2"}, "/?v=1&v=2", True),
-    ({"v": "2"}, "/", False), ({"v": "2"}, "/?", False), ({"v": ""}, "/?v", True), ({"v": ""}, "/?v=", True),
-    ({"v": True}, "/?v", True), ({"v": True}, "/?v=", True), ({"v": True}, "/?v&", True), ({"v": True}, "/?x=v", False),
-    ({"v": False}, "/", True), ({"v": False}, "/?x", True), ({"v": False}, "/?x&v=1", False),
-    ({"v": "a=b"}, "/?v=a=b", True), ({"v": "x"}, "/?v=x?y", False), ({"v": "x?y"}, "/?v=x?y", True),
-    ({"v": "1", "w": "2"}, "/?w=2&v=1", True), ({"v": "1", "w": "2"}, "/?w=2", False),
+    ({"v": "2"}, "/?v=2", True),
+    ({"v": "2"}, "/?a=1&v=2&b", True),
+    ({"v": "2"}, "/?v=22", False),
+    ({"v": "2"}, "/?vv=2", False),
+    ({"v": "2"}, "/?V=2", False),
+    ({"v": "2"}, "/?v=1&v=2", True),
+    ({"v": "2"}, "/", False),
+    ({"v": "2"}, "/?", False),
+    ({"v": ""}, "/?v", True),
+    ({"v": ""}, "/?v=", True),
+    ({"v": True}, "/?v", True),
+    ({"v": True}, "/?v=", True),
+    ({"v": True}, "/?v&", True),
+    ({"v": True}, "/?x=v", False),
+    ({"v": False}, "/", True),
+    ({"v": False}, "/?x", True),
+    ({"v": False}, "/?x&v=1", False),
+    ({"v": "a=b"}, "/?v=a=b", True),
+    ({"v": "x"}, "/?v=x?y", False),
+    ({"v": "x?y"}, "/?v=x?y", True),
+    ({"v": "1", "w": "2"}, "/?w=2&v=1", True),
+    ({"v": "1", "w": "2"}, "/?w=2", False),
 ]
 
 
@@ -67,23 +110,40 @@ def test_query(wanted: dict[str, Any], target: str, expected: bool) -> None:
     assert matches({"query": wanted}, request(target)) is expected
 
 
-@pytest.mark.parametrize(("wanted", "target"), [
-    ({"debug": True}, "/?%64ebug=1"), ({"a b": "1"}, "/?a%20b=1"), ({"a b": "1"}, "/?a+b=1"), ({"v": "x y"}, "/?v=x%20y"),
-    ({"v": "a/b"}, "/?v=a%2Fb"), ({"ü": "1"}, "/?%C3%BC=1"), ({"日": "1"}, "/?%E6%97%A5=1")])
+@pytest.mark.parametrize(
+    ("wanted", "target"),
+    [
+        ({"debug": True}, "/?%64ebug=1"),
+        ({"a b": "1"}, "/?a%20b=1"),
+        ({"a b": "1"}, "/?a+b=1"),
+        ({"v": "x y"}, "/?v=x%20y"),
+        ({"v": "a/b"}, "/?v=a%2Fb"),
+        ({"ü": "1"}, "/?%C3%BC=1"),
+        ({"日": "1"}, "/?%E6%97%A5=1"),
+    ],
+)
 def test_query_is_compared_decoded(wanted: dict[str, Any], target: str) -> None:
-    """The config calls it `the name as it is after decoding`; endpoints decode too, so that a condition which looks
-    at the encoded form is gone around by encoding a letter."""
+    """The config calls it `the name as it is after decoding`; and since endpoints decode, a condition on the
+    encoded form is gone around by encoding a letter."""
     assert matches({"query": wanted}, request(target))
 
 
 COOKIES: list[tuple[dict[str, Any], tuple[str, ...], bool]] = [
-    ({"k": "1"}, ("Cookie: k=1",), True), ({"k": "1"}, ("Cookie: a=b; k=1; c=d",), True),
-    ({"k": "1"}, ("Cookie: a=b;k=1",), True), ({"k": "1"}, ("Cookie: kk=1",), False),
-    ({"k": "1"}, ("Cookie: K=1",), False), ({"k": "1"}, ("Cookie: a=k=1",), False),
-    ({"k": "1"}, ("Cookie: a=b", "Cookie: k=1"), True), ({"k": True}, ("Cookie: k=",), True),
-    ({"k": True}, (), False), ({"k": True}, ("Cookie: x=1",), False), ({"k": False}, (), True),
-    ({"k": False}, ("Cookie: x=1",), True), ({"k": False}, ("Cookie: x=1", "Cookie: k=1"), False),
-    ({"k": "b*"}, ("Cookie: k=beta; x=y",), True), ({"k": "1"}, ("Cookie: a=b;  k=1",), True),
+    ({"k": "1"}, ("Cookie: k=1",), True),
+    ({"k": "1"}, ("Cookie: a=b; k=1; c=d",), True),
+    ({"k": "1"}, ("Cookie: a=b;k=1",), True),
+    ({"k": "1"}, ("Cookie: kk=1",), False),
+    ({"k": "1"}, ("Cookie: K=1",), False),
+    ({"k": "1"}, ("Cookie: a=k=1",), False),
+    ({"k": "1"}, ("Cookie: a=b", "Cookie: k=1"), True),
+    ({"k": True}, ("Cookie: k=",), True),
+    ({"k": True}, (), False),
+    ({"k": True}, ("Cookie: x=1",), False),
+    ({"k": False}, (), True),
+    ({"k": False}, ("Cookie: x=1",), True),
+    ({"k": False}, ("Cookie: x=1", "Cookie: k=1"), False),
+    ({"k": "b*"}, ("Cookie: k=beta; x=y",), True),
+    ({"k": "1"}, ("Cookie: a=b;  k=1",), True),
 ]
 
 
@@ -99,12 +159,23 @@ def test_cookie_without_the_white_space_around_it(cookie: str) -> None:
 
 
 SOURCES = [
-    ("10.0.0.0/8", "10.255.0.1", True), ("10.0.0.0/8", "11.0.0.1", False), ("10.0.0.0/9", "10.127.255.255", True),
-    ("10.0.0.0/9", "10.128.0.0", False), ("192.0.2.7", "192.0.2.7", True), ("192.0.2.7", "192.0.2.6", False),
-    ("192.0.2.128/25", "192.0.2.127", False), ("192.0.2.128/25", "192.0.2.128", True), ("0.0.0.0/0", "9.9.9.9", True),
-    ("0.0.0.0/0", "2001:db8::1", False), ("::/0", "2001:db8::1", True), ("2001:db8::/32", "2001:db8:ffff::1", True),
-    ("2001:db8::/32", "2001:db9::1", False), ("2001:db8::/33", "2001:db8:8000::", False), ("::1", "::1", True),
-    ("::1", "::2", False), ("10.0.0.0/8", "::ffff:10.0.0.1", True),
+    ("10.0.0.0/8", "10.255.0.1", True),
+    ("10.0.0.0/8", "11.0.0.1", False),
+    ("10.0.0.0/9", "10.127.255.255", True),
+    ("10.0.0.0/9", "10.128.0.0", False),
+    ("192.0.2.7", "192.0.2.7", True),
+    ("192.0.2.7", "192.0.2.6", False),
+    ("192.0.2.128/25", "192.0.2.127", False),
+    ("192.0.2.128/25", "192.0.2.128", True),
+    ("0.0.0.0/0", "9.9.9.9", True),
+    ("0.0.0.0/0", "2001:db8::1", False),
+    ("::/0", "2001:db8::1", True),
+    ("2001:db8::/32", "2001:db8:ffff::1", True),
+    ("2001:db8::/32", "2001:db9::1", False),
+    ("2001:db8::/33", "2001:db8:8000::", False),
+    ("::1", "::1", True),
+    ("::1", "::2", False),
+    ("10.0.0.0/8", "::ffff:10.0.0.1", True),
 ]
 
 
@@ -120,9 +191,21 @@ def test_source_is_any_of_a_list() -> None:
 
 
 SIZES = [
-    ("> 10B", 10, False), ("> 10B", 11, True), (">= 10B", 9, False), (">= 10B", 10, True), ("< 10B", 9, True),
-    ("< 10B", 10, False), ("<= 10B", 10, True), ("<= 10B", 11, False), ("> 0B", 0, False), (">= 0B", None, True),
-    ("> 0B", None, False), ("< 1B", None, True), ("< 0B", 0, False), ("> 1GB", 10**12, True), ("< 1kB", 999, True),
+    ("> 10B", 10, False),
+    ("> 10B", 11, True),
+    (">= 10B", 9, False),
+    (">= 10B", 10, True),
+    ("< 10B", 9, True),
+    ("< 10B", 10, False),
+    ("<= 10B", 10, True),
+    ("<= 10B", 11, False),
+    ("> 0B", 0, False),
+    (">= 0B", None, True),
+    ("> 0B", None, False),
+    ("< 1B", None, True),
+    ("< 0B", 0, False),
+    ("> 1GB", 10**12, True),
+    ("< 1kB", 999, True),
 ]
 
 
@@ -137,9 +220,17 @@ def test_chunked_body_announces_no_size(condition: str) -> None:
     assert not matches({"body_size": condition}, request("/", "Transfer-Encoding: chunked", method="POST"))
 
 
-@pytest.mark.parametrize(("methods", "method", "expected"), [
-    ("GET", "GET", True), ("GET", "HEAD", False), (["PUT", "GET"], "GET", True), ("GET", "get", False),
-    ("GET", "GETX", False), ("PURGE", "PURGE", True)])
+@pytest.mark.parametrize(
+    ("methods", "method", "expected"),
+    [
+        ("GET", "GET", True),
+        ("GET", "HEAD", False),
+        (["PUT", "GET"], "GET", True),
+        ("GET", "get", False),
+        ("GET", "GETX", False),
+        ("PURGE", "PURGE", True),
+    ],
+)
 def test_method(methods: str | list[str], method: str, expected: bool) -> None:
     assert matches({"method": methods}, request(method=method)) is expected
 

@@ -1,16 +1,18 @@
 """lbd's own log: one line per event on stderr, `TIME LEVEL message`.
 
 Control bytes are escaped, so that nothing a peer sent can forge a line; a stuck or closed stderr must not
-stop the daemon, so failed writes are counted and dropped.
+stop the daemon or make it wait, so lines that cannot be written at once are counted and dropped.
 """
 
 from __future__ import annotations
 
+import select
 import sys
 import time
 from typing import Literal
 
 Level = Literal["debug", "info", "warning", "error"]
+LONGEST = 3000  # characters of a message; a line stays below PIPE_BUF bytes, mostly
 LEVELS: dict[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -42,8 +44,23 @@ class Log:
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        line = f"{stamp}.{int(now * 1000) % 1000:03d}Z {level.upper()} {text[:LONGEST]}\n"
+        if sys.stderr is None or not _takes_a_line():
+            self.lost += 1
+            return
         try:
-            sys.stderr.write(f"{stamp}.{int(now * 1000) % 1000:03d}Z {level.upper()} {text}\n")
+            sys.stderr.write(line)
             sys.stderr.flush()
         except (OSError, ValueError):
             self.lost += 1
+
+
+def _takes_a_line() -> bool:
+    """Can stderr be written to without waiting? A pipe that polls as writable has room for PIPE_BUF bytes."""
+    try:
+        descriptor = sys.stderr.fileno()
+    except (OSError, ValueError):  # replaced by something without a descriptor
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(events & select.POLLOUT for _, events in poll.poll(0))
