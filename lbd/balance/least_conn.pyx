@@ -89,17 +89,17 @@ cdef class LeastConn(Balancer):
         if self.first[level] == endpoint.slot + 1:
             self.first[level] = endpoint.after + 1
 
-    cdef Endpoint pick(self, uint64_t key):
-        cdef int a, b, level
-        cdef Endpoint endpoint
+    cdef int pick(self, uint64_t key) noexcept:
+        cdef int a, b, level, index
         if self.top == 0:
-            return None
+            return -1
         a = __builtin_ctzll(self.top)
         b = a << 6 | __builtin_ctzll(self.middle[a])
         level = b << 6 | __builtin_ctzll(self.bottom[b])
-        endpoint = <Endpoint> self.endpoints[self.first[level] - 1]
-        self.first[level] = endpoint.after + 1             # the next one's turn, also when this pick comes to nothing
-        return endpoint
+        index = self.first[level] - 1
+        # the next one's turn, also when this pick comes to nothing
+        self.first[level] = (<Endpoint> self.endpoints[index]).after + 1
+        return index
 
     cdef void on_acquired(self, Endpoint endpoint) noexcept:
         self._move(endpoint)

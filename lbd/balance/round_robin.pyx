@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Smooth weighted round robin: proportional over each cycle and spread within it, as few turns in a row as can be.
+"""Smooth weighted round robin: proportional over each cycle and spread within it, turns in a row being rare.
 
 Strategy: the order of one whole cycle is written down when the balancer is built, so that a pick is an array read: O(1)
 whatever the number of endpoints. Each turn has a due time, the k-th of an endpoint (k + phase) / weight, and a heap
@@ -14,15 +14,10 @@ from collections import Counter
 from heapq import heapify, heapreplace
 from math import gcd
 
-from lbd.engine.cluster cimport Balancer, Endpoint
+from lbd.engine.cluster cimport Balancer
 
 cdef enum:
     CYCLE_MIN = 4096            # turns that a cycle may always have
-    AHEAD = 16
-
-cdef extern from "Python.h":
-    void* PyTuple_GET_ITEM(object, Py_ssize_t)          # borrowed, without a look at the object itself
-    void __builtin_prefetch(const void*)
 
 
 cdef class RoundRobin(Balancer):
@@ -42,18 +37,15 @@ cdef class RoundRobin(Balancer):
     def __dealloc__(self):
         PyMem_Free(self.order)
 
-    cdef Endpoint pick(self, uint64_t key):
+    cdef int pick(self, uint64_t key) noexcept:
         cdef uint32_t index
         if self.turns == 0:
-            return None
+            return -1
         index = self.order[self.at]
-        # The endpoint objects of a large cluster are not in the cache: fetch the one that will be picked soon.
-        if self.at + AHEAD < self.turns:
-            __builtin_prefetch(PyTuple_GET_ITEM(self.endpoints, self.order[self.at + AHEAD]))
         self.at += 1
         if self.at == self.turns:
             self.at = 0
-        return <Endpoint> self.endpoints[index]
+        return <int> index
 
 
 def scale_weights(weights):

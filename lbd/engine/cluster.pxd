@@ -24,7 +24,7 @@ cdef class Balancer:
     cdef readonly tuple endpoints
     cdef readonly bint needs_key        # pick() looks at the key (a hash of something in the request)
 
-    cdef Endpoint pick(self, uint64_t key)
+    cdef int pick(self, uint64_t key) noexcept
     cdef void on_acquired(self, Endpoint endpoint) noexcept
     cdef void on_released(self, Endpoint endpoint) noexcept
 

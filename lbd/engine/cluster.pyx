@@ -50,9 +50,10 @@ cdef class Balancer:
     def __repr__(self):
         return f"<{type(self).__name__} of {len(self.endpoints)}>"
 
-    cdef Endpoint pick(self, uint64_t key):
-        """An endpoint in O(1), or None when there is none."""
-        raise NotImplementedError
+    cdef int pick(self, uint64_t key) noexcept:
+        """Index of an endpoint in O(1), or -1 when there is none. It need not look at the endpoint itself, which in a
+        large cluster is in no cache."""
+        return -1
 
     cdef void on_acquired(self, Endpoint endpoint) noexcept:
         pass
@@ -62,7 +63,8 @@ cdef class Balancer:
 
     # The same calls for tests, the simulator and explain, which run outside of the engine.
     def pick_one(self, uint64_t key=0):
-        return self.pick(key)
+        cdef int index = self.pick(key)
+        return None if index < 0 else self.endpoints[index]
 
     def pick_many(self, long times):
         """Pick again and again (bench/micro)."""
@@ -107,15 +109,18 @@ cdef class Cluster:
 
     cdef Endpoint pick(self, uint64_t key, Endpoint avoid):
         """Bounded effort to find one that is not `avoid` and has room for a connection; else the first one found."""
-        cdef Endpoint first = self.balancer.pick(key)
-        cdef Endpoint endpoint = first
+        cdef Balancer balancer = self.balancer
+        cdef int index = balancer.pick(key)
         cdef int tries = 0
-        while endpoint is not None and (endpoint is avoid or (
-                endpoint.pool.idle_count == 0 and endpoint.pool.is_full())):
+        cdef Endpoint first, endpoint
+        if index < 0:
+            return None
+        first = endpoint = <Endpoint> balancer.endpoints[index]
+        while endpoint is avoid or (endpoint.pool.idle_count == 0 and endpoint.pool.is_full()):
             tries += 1
             if tries >= PICK_EFFORT:
                 return first if first is not avoid else endpoint
-            endpoint = self.balancer.pick(key)
+            endpoint = <Endpoint> balancer.endpoints[balancer.pick(key)]
         return endpoint
 
     cdef void acquire(self, Endpoint endpoint) noexcept:

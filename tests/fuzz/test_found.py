@@ -103,8 +103,8 @@ clusters: [{name: app, endpoints: [<origin>], connections: {max: 1, pending: 10}
 def test_a_tunnel_never_gets_a_connection_of_http() -> None:
     """A tunnel in the queue was handed an Http1Upstream and took it for its own kind: memory corruption."""
     slow: list[Step] = [recv_head, lambda _: time.sleep(0.5), send(ok(b"good"))]
-    with Origin([*slow, recv_head, send(ok())], [recv_head, send(b"raw")]) as origin, Lbd(BOTH, origin=origin) as lbd, \
-            lbd.connect() as http:
+    with Origin([*slow, recv_head, send(ok())], [recv_head, send(b"raw")]) as origin, \
+            Lbd(BOTH, origin=origin) as lbd, lbd.connect() as http:
         http.send(get())
         eventually(lambda: origin.received)
         with lbd.connect("db") as tcp:
