@@ -23,7 +23,7 @@ from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
 DRAIN_POLL_SECONDS = 0.02
-RESERVED_FDS = 64
+RESERVED_FDS = 192
 
 
 class Worker:
@@ -45,7 +45,8 @@ class Worker:
     async def start(self) -> None:
         """Compile, bind everything, then accept; an error leaves nothing half open. Raises BindError."""
         # Every client may need a connection to an endpoint; the rest is for admin, logs and pipes.
-        self.reactor.max_clients = max(1, (raise_fd_limit(self.log) - RESERVED_FDS) // 2)
+        limit = raise_fd_limit(self.log)
+        self.reactor.max_clients = max(1, (limit - min(RESERVED_FDS, limit // 4)) // 2)
         addresses = await resolve_hosts(hosts_of(self.config), self.log)
         self.runtime = compile_runtime(self.config, self.reactor, self.shared, addresses, open_log=LogWriter)
         self._bind(self.runtime)

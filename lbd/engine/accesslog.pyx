@@ -27,7 +27,7 @@ from lbd.engine.sys cimport monotonic_us
 cdef enum:
     BUFFER = 1 << 20            # bytes; about 3 000 lines
     BATCH = 1 << 16             # wakes the thread
-    LINE_MAX = 16384
+    LINE_MAX = 131072           # nine values, escaped to six times their length, and what stands between them
     VALUE_MAX = 2048            # bytes of one client-chosen value
 
 FLUSH_SECONDS = 0.25

@@ -2,6 +2,7 @@
 """A hash table from (salt, bytes) to int32 for the router: looked up by pointer, without a Python object."""
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cdef struct Slot:
     uint64_t hash
@@ -28,7 +29,7 @@ cdef inline uint64_t hash_bytes(uint64_t seed, const char* p, size_t n) noexcept
     cdef uint64_t h = seed ^ (n * 0x9E3779B97F4A7C15ULL)
     cdef uint64_t w
     while n >= 8:
-        w = (<uint64_t*> p)[0]
+        memcpy(&w, p, 8)
         h = (h ^ w) * 0xFF51AFD7ED558CCDULL
         h ^= h >> 32
         p += 8

@@ -79,7 +79,7 @@ cdef class Http1Downstream(Downstream):
             return self._read_lingering()
         if x is None:                               # the response is being flushed; the next request waits
             return 0
-        if not x.request_done:
+        if not x.request_done and not stream.broken:
             return self._pump(x)
         if stream.hangup:
             return x.on_client_gone(R_CLIENT_GONE)
@@ -117,6 +117,8 @@ cdef class Http1Downstream(Downstream):
             return x.fail(R_QUEUE_TIMEOUT)
         elif stream.blocked:
             return x.on_client_gone(R_WRITE_TIMEOUT)
+        elif x.upstream is None:
+            return 0                                # connecting, after the queue: that has a deadline of its own
         elif not x.request_done:
             return x.fail(R_BODY_TIMEOUT)
         return 0

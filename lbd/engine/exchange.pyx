@@ -301,11 +301,14 @@ cdef class Exchange(Waiter):
                 return -<int> R_OVERFLOW
             self.downstream.stream.set_timer(self.cluster.queue_ms)
             return 0
-        self.connects += 1
         return self.endpoint.pool.connect(self, self.fresh())
 
     cdef PooledConnection fresh(self):
+        self.connects += 1                  # also when the pool connects for the first in its queue
         return self.cluster.protocol.new_connection()
+
+    cdef bint takes(self, PooledConnection connection):
+        return isinstance(connection, Upstream)
 
     cdef int on_connection(self, PooledConnection connection) except -1:
         """A connection for this exchange."""

@@ -16,6 +16,7 @@ cdef class Waiter:
     cdef int on_connection(self, PooledConnection connection) except -1
     cdef int on_no_connection(self, int reason) except -1
     cdef PooledConnection fresh(self)
+    cdef bint takes(self, PooledConnection connection)
 
 
 cdef class PooledConnection(Handler):

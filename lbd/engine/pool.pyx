@@ -34,6 +34,10 @@ cdef class Waiter:
         """A connection object of the protocol that this waiter speaks."""
         raise NotImplementedError
 
+    cdef bint takes(self, PooledConnection connection):
+        """May a used connection serve it? Tunnels always want their own."""
+        return False
+
 
 @cython.no_gc
 cdef class PooledConnection(Handler):
@@ -186,7 +190,11 @@ cdef class ConnectionPool:
             c.close(fd)
             self.stats.connect_failures += 1
             return -<int> R_CONNECT_FAILED
-        stream = open_stream(self.reactor, fd, fresh)
+        try:
+            stream = open_stream(self.reactor, fd, fresh)
+        except OSError:
+            self.stats.connect_failures += 1
+            return -<int> R_CONNECT_FAILED
         stream.blocked = True
         fresh.stream = stream
         fresh.pool = self
@@ -238,12 +246,19 @@ cdef class ConnectionPool:
     cdef int give_back(self, PooledConnection connection) except -1:
         """A clean connection with nothing under way: to the first in the queue, to the stack, or closed."""
         cdef Waiter first = self.queue_head
+        cdef char byte
         connection.requests += 1
+        if connection.stream.readable and connection.stream.recv(&byte, 1) != IO_AGAIN:
+            connection.drop(False)              # bytes behind the response, of which no event will tell
+            return 0
         if (self.closed or connection.stream.hangup or (self.max_requests and connection.requests >= self.max_requests)
                 or (connection.expires and connection.expires <= self.reactor.wheel.now)):
             connection.drop(False)
             return 0
         if first is not None:
+            if not first.takes(connection):
+                connection.drop(False)          # makes room to connect for the first in the queue
+                return 0
             self.leave_queue(first)
             return first.on_connection(connection)
         if self.idle_count >= self.max_idle:

@@ -41,6 +41,7 @@ cdef class Stream:
     cdef bint blocked               # wants EPOLLOUT: the socket buffer was full, or a connect is under way
     cdef bint closed
     cdef bint deferred
+    cdef bint broken                # reset, whatever is still to be read
     cdef bint can_splice
 
     cdef ssize_t recv(self, char* p, size_t n) noexcept

@@ -364,6 +364,7 @@ cdef class Reactor:
     cdef int _deliver(self, Stream stream, uint32_t flags) except -1:
         if flags & (c.EPOLLRDHUP | c.EPOLLHUP | c.EPOLLERR):
             stream.hangup = True
+            stream.broken = stream.broken or flags & c.EPOLLERR != 0
             stream.readable = True
             flags |= c.EPOLLOUT
         elif flags & c.EPOLLIN:
@@ -386,7 +387,7 @@ cdef class Reactor:
                 handler.on_fault(stream)
         except Exception as second:
             self.on_fault(second)
-        stream.reset()
+            stream.reset()
 
     def _tick(self, planned):
         """Every TICK_MS: expire deadlines, measure how late the loop is."""
@@ -397,6 +398,8 @@ cdef class Reactor:
         self.wheel.now = monotonic_us() // 1000
         self._expire()
         self._release_dead()
+        if self.deferred and self.running:
+            self.loop.call_soon(self._poll)
 
     cdef int _expire(self):
         cdef Timer* timer

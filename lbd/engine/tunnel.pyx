@@ -123,7 +123,6 @@ cdef class Tunnel(Waiter):
                     self.client.stream.set_timer(self.cluster.queue_ms)
                     return 0
                 return self._refused(R_OVERFLOW)
-            self.connects += 1
             status = pool.connect(self, self.fresh())
             if status == 0:
                 return 0
@@ -133,6 +132,7 @@ cdef class Tunnel(Waiter):
                 return self._refused(-status)
 
     cdef PooledConnection fresh(self):
+        self.connects += 1
         return TunnelServer.__new__(TunnelServer)
 
     cdef int on_connection(self, PooledConnection connection) except -1:
@@ -211,6 +211,9 @@ cdef class Tunnel(Waiter):
         self._pump(self.client.stream, self.server.stream, &self.up)
         if not self.over:
             self._pump(self.server.stream, self.client.stream, &self.down)
+        if not self.over and ((self.up.ended and self.client.stream.broken)
+                              or (self.down.ended and self.server.stream.broken)):
+            return self.end(True)
         if not self.over and self.up.shut and self.down.shut:
             return self.end(False)
         return 0

@@ -10,7 +10,7 @@ When the endpoint stops reading the request, its answer may still come (413, 401
 """
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
 cimport cython
 
@@ -21,7 +21,7 @@ from lbd.engine.exchange cimport INFORMATIONAL_MAX, Exchange, Upstream
 from lbd.engine.fields cimport same_name
 from lbd.engine.http1 cimport (
     BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, M_GET, M_HEAD, M_OPTIONS, PARSE_DONE, PARSE_MORE, RESPONSE_FIELDS_MAX,
-    Field, Head, parse_response,
+    RESPONSE_HEAD_MAX, Field, Head, parse_response,
 )
 from lbd.engine.pool cimport PooledConnection, Protocol
 from lbd.engine.reactor cimport (
@@ -86,6 +86,8 @@ cdef class Http1Upstream(Upstream):
         result = self.stream.write(x.head, x.head_len)
         if result != WRITE_ERROR:
             x.unsent = False
+        if result == WRITE_BLOCKED:
+            self.stream.set_timer(self._body_ms(x))
         return result
 
     cdef bint is_blocked(self) noexcept:
@@ -109,7 +111,10 @@ cdef class Http1Upstream(Upstream):
         if result == WRITE_ERROR:
             self._stop_writing()
             return WRITE_BLOCKED
-        self.stream.set_timer(self._body_ms(x) if result == WRITE_BLOCKED else 0)
+        if result == WRITE_BLOCKED:
+            self.stream.set_timer(self._body_ms(x))
+        elif self.state == U_HEAD:
+            self.stream.set_timer(0)            # in U_BODY the response's deadline runs
         return result
 
     cdef void _stop_writing(self):
@@ -152,7 +157,8 @@ cdef class Http1Upstream(Upstream):
         elif result == WRITE_BLOCKED:
             stream.set_timer(self._body_ms(x))
         elif not x.request_done:
-            stream.set_timer(0)
+            if self.state == U_HEAD:
+                stream.set_timer(0)
             return x.downstream.resume_request(x)
         else:
             return self.on_request_done(x)
@@ -196,6 +202,9 @@ cdef class Http1Upstream(Upstream):
                 self._take_head(x, p, <size_t> got)
             else:
                 self.inbuf.end += <size_t> got
+                if (memchr(p, c'\n', <size_t> got) == NULL and old >= 64
+                        and old + <size_t> got < RESPONSE_HEAD_MAX):
+                    continue
                 self._take_head(x, buffer_ptr(&self.inbuf), buffer_len(&self.inbuf))
         return 0
 
