@@ -10,6 +10,7 @@ from typing import Any
 
 import h11
 from h11._connection import _body_framing
+
 from lbd.engine.body import ChunkedDecoder
 from lbd.engine.http1 import (
     ProtocolError,

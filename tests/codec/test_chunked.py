@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from codec.feeding import decode
+from smuggling.corpus import Row, chunks
+
 from lbd.engine.body import ChunkedDecoder
 from lbd.engine.http1 import ProtocolError
-from smuggling.corpus import Row, chunks
 
 END = b"0\r\n\r\n"
 

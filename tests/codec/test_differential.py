@@ -19,6 +19,7 @@ from codec.feeding import (
 from codec.wire import chunked_bodies, mutated, request_heads, response_heads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from lbd.engine.http1 import ProtocolError, inspect_request, inspect_response
 
 fuzz = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow],

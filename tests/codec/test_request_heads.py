@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from codec.feeding import inspect_every_way, is_refused, lower, outcome
 from harness.messages import get, head
-from lbd.engine.http1 import ProtocolError, inspect_request
 from smuggling.corpus import Row, fields, lengths, targets
+
+from lbd.engine.http1 import ProtocolError, inspect_request
 
 HOST = "Host: example.test"
 START = "GET / HTTP/1.1"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from codec.feeding import inspect_every_way, is_refused, lower
 from harness.messages import head, ok
+
 from lbd.engine.http1 import inspect_response
 
 OK = "HTTP/1.1 200 OK"

@@ -11,12 +11,12 @@ from lbd.admin.server import start_admin
 from lbd.config import schema
 from lbd.config.loader import load_text
 from lbd.control.compile import Runtime, compile_runtime
-from lbd.observe.log import Log
 from lbd.control.sockets import listen
 from lbd.control.worker import Worker
 from lbd.engine.accesslog import LogWriter
 from lbd.engine.reactor import Reactor
 from lbd.engine.shared import Shared
+from lbd.observe.log import Log
 
 CONFIG = """
 admin: {bind: "127.0.0.1:0"}

@@ -141,7 +141,7 @@ def test_half_closes_inside_a_request(stage: Stage, sent: bytes) -> None:
         client.send(sent)
         client.half_close()
         response = client.read_response()
-        assert response.status in (0, 400) and response.end or response.status == 400
+        assert (response.status in (0, 400) and response.end) or response.status == 400
     stage.assert_recovered()
 
 

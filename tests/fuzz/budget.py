@@ -17,8 +17,12 @@ SEED = os.environ.get("LBD_FUZZ_SEED", "lbd")
 def examples(count: int) -> Callable[..., object]:
     """Hypothesis settings: `count` examples in a default run, more in a longer one."""
     return settings(
-        max_examples=max(20, int(count * SECONDS / 20)), deadline=None, derandomize=True, database=None,
-        phases=(Phase.explicit, Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
+        max_examples=max(20, int(count * SECONDS / 20)),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
     )
 
 

@@ -22,10 +22,18 @@ from prometheus_client.parser import text_string_to_metric_families
 THREADS = 12
 GAUGES = ("lbd_connections_open", "lbd_upstream_active", "lbd_queue_depth", "lbd_upstream_connections")
 TARGET = re.compile(rb"^[A-Z]+ (/\S+) HTTP/1", re.MULTILINE)
-GARBAGE = (b"\0" * 40, b"SSH-2.0-OpenSSH_9.2\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-           b"\r\n\r\n", b"x" * 5000, b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-           b"HTTP/1.1 200 OK\r\nX\r\n\r\n",
-           b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"HTTP/9.9 200 OK\r\n\r\n", b"\n")
+GARBAGE = (
+    b"\0" * 40,
+    b"SSH-2.0-OpenSSH_9.2\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"\r\n\r\n",
+    b"x" * 5000,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+    b"HTTP/1.1 200 OK\r\nX\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/9.9 200 OK\r\n\r\n",
+    b"\n",
+)
 
 
 def seeded(*parts: object) -> Random:
@@ -60,7 +68,7 @@ def spoil(random: Random, data: bytes) -> tuple[bytes, bool]:
     if kind == 2:
         at = random.randrange(len(data))
         return data[:at] + random.randbytes(random.randint(1, 8)) + data[at:], True
-    if kind == 3 and len(data) < 4096:      # more than was asked for, in the same segment
+    if kind == 3 and len(data) < 4096:  # more than was asked for, in the same segment
         return data + head("HTTP/1.1 200 OK", "Content-Length: 0", "X-Echo: /not-asked-for"), False
     return data, kind == 4
 
@@ -178,7 +186,7 @@ def crowd(client: Callable[[Lbd, int], None], lbd: Lbd, numbers: Iterable[int]) 
                 return
             try:
                 client(lbd, number)
-            except ConnectionResetError:        # of connect(): accepted, and refused at once
+            except ConnectionResetError:  # of connect(): accepted, and refused at once
                 continue
             except BaseException as error:
                 error.add_note(f"client {number}")
@@ -199,8 +207,12 @@ def crowd(client: Callable[[Lbd, int], None], lbd: Lbd, numbers: Iterable[int]) 
 def gauges(lbd: Lbd) -> dict[str, float]:
     """Gauges that are not zero, with their labels."""
     families = text_string_to_metric_families(lbd.admin("/metrics").body.decode())
-    return {f"{sample.name}{sorted(sample.labels.items())}": sample.value for family in families
-            for sample in family.samples if sample.name in GAUGES and sample.value}
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name in GAUGES and sample.value
+    }
 
 
 def assert_at_rest(lbd: Lbd, sockets: int) -> None:

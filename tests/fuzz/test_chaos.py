@@ -187,4 +187,4 @@ def both(lbd: Lbd, index: int) -> None:
     with lbd.connect("db") as client:
         client.sock.settimeout(0.2)
         client.send_while_accepted(get(f"/c{index}/r0"))
-        check_echoes(drain(client, 1000), [f"/c{index}/r0", "/not-asked-for"])    # a tunnel passes all on
+        check_echoes(drain(client, 1000), [f"/c{index}/r0", "/not-asked-for"])  # a tunnel passes all on

@@ -18,35 +18,118 @@ from lbd.engine.http1 import ProtocolError, inspect_request, inspect_response
 from lbd.engine.path import normal_path
 
 EDGES = (
-    b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b",", b";", b"%2e", b"%", b"/", b"//", b"..", b"?",
-    b"#", b"[", b"]", b"@", b"\\", b"\x0b", b"\x7f", b"\x80", b"\xa0", b"\xff", b"0", b"9" * 20,
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\x00",
+    b" ",
+    b"\t",
+    b":",
+    b",",
+    b";",
+    b"%2e",
+    b"%",
+    b"/",
+    b"//",
+    b"..",
+    b"?",
+    b"#",
+    b"[",
+    b"]",
+    b"@",
+    b"\\",
+    b"\x0b",
+    b"\x7f",
+    b"\x80",
+    b"\xa0",
+    b"\xff",
+    b"0",
+    b"9" * 20,
     b"a" * 300,
 )
 START = (
-    b"GET / HTTP/1.1", b"GET /a/../b?x=1 HTTP/1.1", b"POST /p HTTP/1.0", b"OPTIONS * HTTP/1.1",
-    b"get / HTTP/1.1", b"GET http://a.test:80/x?y HTTP/1.1", b"GET https://[::1]/ HTTP/1.1",
-    b"CONNECT a:1 HTTP/1.1", b"GET /", b"", b"GET / HTTP/1.2", b"GET / HTTP/2.0", b"PRI * HTTP/2.0",
-    b"M-X!~ /%41%2f HTTP/1.1", b"GET  / HTTP/1.1",
+    b"GET / HTTP/1.1",
+    b"GET /a/../b?x=1 HTTP/1.1",
+    b"POST /p HTTP/1.0",
+    b"OPTIONS * HTTP/1.1",
+    b"get / HTTP/1.1",
+    b"GET http://a.test:80/x?y HTTP/1.1",
+    b"GET https://[::1]/ HTTP/1.1",
+    b"CONNECT a:1 HTTP/1.1",
+    b"GET /",
+    b"",
+    b"GET / HTTP/1.2",
+    b"GET / HTTP/2.0",
+    b"PRI * HTTP/2.0",
+    b"M-X!~ /%41%2f HTTP/1.1",
+    b"GET  / HTTP/1.1",
 )
 STATUS = (
-    b"HTTP/1.1 200 OK", b"HTTP/1.0 200", b"HTTP/1.1 204 No Content", b"HTTP/1.1 101 Switching Protocols",
-    b"HTTP/1.1 100 Continue", b"HTTP/1.1 304 ", b"HTTP/1.1 099 x", b"HTTP/1.1 600 x", b"HTTP/1.1 20",
-    b"SSH-2.0-x", b"",
+    b"HTTP/1.1 200 OK",
+    b"HTTP/1.0 200",
+    b"HTTP/1.1 204 No Content",
+    b"HTTP/1.1 101 Switching Protocols",
+    b"HTTP/1.1 100 Continue",
+    b"HTTP/1.1 304 ",
+    b"HTTP/1.1 099 x",
+    b"HTTP/1.1 600 x",
+    b"HTTP/1.1 20",
+    b"SSH-2.0-x",
+    b"",
 )
 FIELDS = (
-    b"Host: a.test", b"Host: [::1]:80", b"Host: a,b", b"Host:", b"Content-Length: 5",
-    b"Content-Length: +5", b"Content-Length: 999999999999999999", b"Content-Length: 1000000000000000000",
-    b"Content-Length: 5, 5", b"Transfer-Encoding: chunked", b"Transfer-Encoding: Chunked ",
-    b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: xchunked", b"Transfer_Encoding: chunked",
-    b"Connection: close, x-a", b"X-A: 1", b"Connection: upgrade, keep-alive", b"Upgrade: websocket",
-    b"Upgrade: h2c", b"Expect: 100-continue", b"Expect: 200-ok", b"TE: trailers", b"Trailer: x",
-    b" folded", b"X-Forwarded-For: 1.2.3.4, ::1", b": empty", b"no colon", b"X : y", b"X\x00: y",
-    b"X: \x0b", b"X: \xff", b"Cookie: " + b"a=b; " * 50,
+    b"Host: a.test",
+    b"Host: [::1]:80",
+    b"Host: a,b",
+    b"Host:",
+    b"Content-Length: 5",
+    b"Content-Length: +5",
+    b"Content-Length: 999999999999999999",
+    b"Content-Length: 1000000000000000000",
+    b"Content-Length: 5, 5",
+    b"Transfer-Encoding: chunked",
+    b"Transfer-Encoding: Chunked ",
+    b"Transfer-Encoding: gzip, chunked",
+    b"Transfer-Encoding: xchunked",
+    b"Transfer_Encoding: chunked",
+    b"Connection: close, x-a",
+    b"X-A: 1",
+    b"Connection: upgrade, keep-alive",
+    b"Upgrade: websocket",
+    b"Upgrade: h2c",
+    b"Expect: 100-continue",
+    b"Expect: 200-ok",
+    b"TE: trailers",
+    b"Trailer: x",
+    b" folded",
+    b"X-Forwarded-For: 1.2.3.4, ::1",
+    b": empty",
+    b"no colon",
+    b"X : y",
+    b"X\x00: y",
+    b"X: \x0b",
+    b"X: \xff",
+    b"Cookie: " + b"a=b; " * 50,
 )
 CHUNKED = (
-    b"0", b"5", b"A", b"ffffffffffffffff", b"10000000000000000", b"0x5", b"-1", b"5;a=b", b'5;a="\r\n"',
-    b"5 ;x", b"hello", b"0\r\n\r\n", b"5\r\nhello\r\n", b"3\r\nabc\r\n", b"X: y\r\n",
-    b"Content-Length: 1\r\n", b"\r\n", b"1;" + b"e" * 5000,
+    b"0",
+    b"5",
+    b"A",
+    b"ffffffffffffffff",
+    b"10000000000000000",
+    b"0x5",
+    b"-1",
+    b"5;a=b",
+    b'5;a="\r\n"',
+    b"5 ;x",
+    b"hello",
+    b"0\r\n\r\n",
+    b"5\r\nhello\r\n",
+    b"3\r\nabc\r\n",
+    b"X: y\r\n",
+    b"Content-Length: 1\r\n",
+    b"\r\n",
+    b"1;" + b"e" * 5000,
 )
 PATH_PIECES = (b".", b"a", b"%2E", b"%2f", b"%5c", b"%41", b"%zz", b";x=1")
 
@@ -56,11 +139,21 @@ def damaged(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
     def damage(message: bytes, at: int, much: int, piece: bytes, kind: int) -> bytes:
         at %= len(message) + 1
-        return (message, message[:at], message[:at] + piece + message[at:],
-                message[:at] + piece + message[at + much :])[kind]
+        return (
+            message,
+            message[:at],
+            message[:at] + piece + message[at:],
+            message[:at] + piece + message[at + much :],
+        )[kind]
 
-    return st.builds(damage, messages, st.integers(0, 1 << 16), st.integers(0, 40), st.sampled_from(EDGES),
-                     st.integers(0, 3))
+    return st.builds(
+        damage,
+        messages,
+        st.integers(0, 1 << 16),
+        st.integers(0, 40),
+        st.sampled_from(EDGES),
+        st.integers(0, 3),
+    )
 
 
 def heads(starts: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
@@ -132,7 +225,8 @@ def decode(pieces: list[bytes]) -> tuple[bytes, int, object]:
 
 
 CHUNKED_BODIES = damaged(
-    st.lists(st.sampled_from(CHUNKED), max_size=10).map(lambda parts: b"\r\n".join((*parts, b""))))
+    st.lists(st.sampled_from(CHUNKED), max_size=10).map(lambda parts: b"\r\n".join((*parts, b"")))
+)
 
 
 @examples(400)

@@ -73,7 +73,7 @@ def test_bytes_behind_a_response_reach_nobody(size: int) -> None:
         with lbd.connect(receive_buffer=4096) as first:
             first.send(get())
             eventually(lambda: origin.connections and origin.connections[0].received, "asked")
-            time.sleep(0.3)         # all that the endpoint sent must lie in buffers before this side reads
+            time.sleep(0.3)  # all that the endpoint sent must lie in buffers before this side reads
             assert len(first.read_response().body) > size - 200
         origin.behave([recv_head, send(ok(b"good")), stall])
         with lbd.connect() as second:
@@ -82,8 +82,11 @@ def test_bytes_behind_a_response_reach_nobody(size: int) -> None:
 
 def test_accepting_goes_on_when_a_timeout_frees_a_slot() -> None:
     """The tick deferred the acceptor, and nobody looked at deferred streams until the next event."""
-    with EchoOrigin() as origin, Lbd(config("limits: {connections: 1}"), origin=origin) as lbd, \
-            lbd.connect() as first:
+    with (
+        EchoOrigin() as origin,
+        Lbd(config("limits: {connections: 1}"), origin=origin) as lbd,
+        lbd.connect() as first,
+    ):
         assert first.ask(get()).status == 200
         with lbd.connect() as second:
             second.send(get())
@@ -103,8 +106,11 @@ clusters: [{name: app, endpoints: [<origin>], connections: {max: 1, pending: 10}
 def test_a_tunnel_never_gets_a_connection_of_http() -> None:
     """A tunnel in the queue was handed an Http1Upstream and took it for its own kind: memory corruption."""
     slow: list[Step] = [recv_head, lambda _: time.sleep(0.5), send(ok(b"good"))]
-    with Origin([*slow, recv_head, send(ok())], [recv_head, send(b"raw")]) as origin, \
-            Lbd(BOTH, origin=origin) as lbd, lbd.connect() as http:
+    with (
+        Origin([*slow, recv_head, send(ok())], [recv_head, send(b"raw")]) as origin,
+        Lbd(BOTH, origin=origin) as lbd,
+        lbd.connect() as http,
+    ):
         http.send(get())
         eventually(lambda: origin.received)
         with lbd.connect("db") as tcp:
@@ -116,8 +122,11 @@ def test_a_tunnel_never_gets_a_connection_of_http() -> None:
 def test_a_response_that_begins_before_the_request_ends_has_a_deadline() -> None:
     """The last write of the request body switched the timer of the response body off."""
     early = send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
-    with Origin([recv_head, early, recv_body(20000), stall]) as origin, Lbd(config(), origin=origin) as lbd, \
-            lbd.connect() as client:
+    with (
+        Origin([recv_head, early, recv_body(20000), stall]) as origin,
+        Lbd(config(), origin=origin) as lbd,
+        lbd.connect() as client,
+    ):
         client.send(head("POST / HTTP/1.1", "Host: a.test", "Content-Length: 20000"))
         client.read_until(b"abc")
         client.send(b"x" * 10000)

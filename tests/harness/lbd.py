@@ -64,7 +64,7 @@ class Lbd:
         finally:
             self.discard()
         if error is not None:
-            error.add_note(f"stderr of lbd (exit code {code}):\n{self.stderr[-8000:]}")
+            error.add_note(f"stderr of lbd (exit code {code}):\n{self.stderr[-100_000:]}")
             return
         self.assert_clean()
         assert code == self.exit_code, f"exit code {code}, stderr:\n{self.stderr}"
@@ -164,7 +164,8 @@ class Lbd:
             return client.ask(data)
 
     def admin(self, path: str) -> Response:
-        return self.ask(get(path, "Connection: close").replace(b"Host: example.test", b"Host: 127.0.0.1"), "admin")
+        request = get(path, "Connection: close").replace(b"Host: example.test", b"Host: 127.0.0.1")
+        return self.ask(request, "admin")
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples that have these labels."""

@@ -134,7 +134,7 @@ class Origin:
                 step(connection)
             while not connection.closed and connection.recv():
                 pass
-        except Exception as error:  # noqa: BLE001 - told to the test by __exit__
+        except Exception as error:
             self.errors.append(error)
         finally:
             connection.close()
