@@ -32,7 +32,7 @@ cdef enum:
     MAX_EVENTS = 256
     # Rounds before uvloop gets its turn (signals, admin): a busy worker saves the outer wake-up, an idle one sees one round.
     MAX_ROUNDS = 8
-    BUSY_BATCH = 2
+    BUSY_BATCH = 16
 
 
 TICK_SECONDS = float(TICK_MS) / 1000.0
