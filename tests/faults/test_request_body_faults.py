@@ -106,7 +106,7 @@ def test_endpoint_that_leaves_in_the_middle_of_a_large_request_body(stage: Stage
 def test_idle_connection_closed_by_the_endpoint_is_not_used(stage: Stage) -> None:
     stage.play([recv_head, send(ok(b"first")), close], [recv_request, send(ok(b"second"))])
     assert stage.lbd.ask(get()).body == b"first"
-    # A POST that crosses the end on its way may be lost, it must not be sent twice; after the end all is known.
+    # A POST that crosses the end on its way may be lost and must not be sent twice; afterwards all is known.
     eventually(lambda: stage.origin.connections[-1].closed, "the endpoint has closed")
     assert stage.lbd.ask(post("/", b"body")).body == b"second"
     stage.assert_recovered()
