@@ -103,7 +103,6 @@ cdef class Exchange(Waiter):
     cdef uint64_t started_us, sent_us
     cdef uint64_t bytes_received, bytes_sent
     cdef uint64_t pick_key
-    cdef uint64_t body_limit
     cdef bytes raw_head                     # as received, when the access log asks for it
     cdef uint16_t status
     cdef int reason

@@ -31,6 +31,7 @@ cdef class PooledConnection(Handler):
     cdef uint64_t expires               # ms; 0 = never
     cdef uint32_t requests
 
+    cdef bint is_silent(self) noexcept
     cdef int on_idle_readable(self) except -1
     cdef void drop(self, bint reset) noexcept
     cdef void finish_connect(self, int reason)

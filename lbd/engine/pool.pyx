@@ -57,10 +57,14 @@ cdef class PooledConnection(Handler):
 
     cdef int on_idle_readable(self) except -1:
         """The endpoint closed or spoke out of turn; or the event is an old one, of bytes that have been read since."""
-        cdef char byte
-        if self.stream.recv(&byte, 1) != IO_AGAIN:
+        if not self.is_silent():
             self.drop(False)
         return 0
+
+    cdef bint is_silent(self) noexcept:
+        """Has the endpoint sent nothing that is still to be read, not even its end? The call is made in doubt only."""
+        cdef char byte
+        return not self.stream.readable or self.stream.recv(&byte, 1) == IO_AGAIN
 
     cdef int on_timeout(self, Stream stream) except -1:
         if self.connecting:
@@ -246,9 +250,8 @@ cdef class ConnectionPool:
     cdef int give_back(self, PooledConnection connection) except -1:
         """A clean connection with nothing under way: to the first in the queue, to the stack, or closed."""
         cdef Waiter first = self.queue_head
-        cdef char byte
         connection.requests += 1
-        if connection.stream.readable and connection.stream.recv(&byte, 1) != IO_AGAIN:
+        if not connection.is_silent():
             connection.drop(False)              # bytes behind the response, of which no event will tell
             return 0
         if (self.closed or connection.stream.hangup or (self.max_requests and connection.requests >= self.max_requests)

@@ -47,6 +47,7 @@ cdef class Stream:
     cdef ssize_t recv(self, char* p, size_t n) noexcept
     cdef ssize_t send(self, const char* p, size_t n) noexcept
     cdef ssize_t send2(self, const char* a, size_t an, const char* b, size_t bn) noexcept
+    cdef ssize_t _not_sent(self) noexcept
     cdef int write(self, const char* p, size_t n) noexcept
     cdef int write2(self, const char* a, size_t an, const char* b, size_t bn) noexcept
     cdef int flush(self) noexcept

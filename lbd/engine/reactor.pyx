@@ -101,13 +101,8 @@ cdef class Stream:
             sent = c.send(self.fd, p, n, c.MSG_NOSIGNAL)
             if sent >= 0:
                 return sent
-            if c.errno == c.EINTR:
-                continue
-            if c.errno == c.EAGAIN:
-                self.blocked = True
-                return IO_AGAIN
-            self.error = c.errno
-            return IO_ERROR
+            if c.errno != c.EINTR:
+                return self._not_sent()
 
     cdef ssize_t send2(self, const char* a, size_t an, const char* b, size_t bn) noexcept:
         """send() of two pieces in one call."""
@@ -125,13 +120,16 @@ cdef class Stream:
             sent = c.sendmsg(self.fd, &message, c.MSG_NOSIGNAL)
             if sent >= 0:
                 return sent
-            if c.errno == c.EINTR:
-                continue
-            if c.errno == c.EAGAIN:
-                self.blocked = True
-                return IO_AGAIN
-            self.error = c.errno
-            return IO_ERROR
+            if c.errno != c.EINTR:
+                return self._not_sent()
+
+    cdef ssize_t _not_sent(self) noexcept:
+        """What errno means for a send that took nothing."""
+        if c.errno == c.EAGAIN:
+            self.blocked = True
+            return IO_AGAIN
+        self.error = c.errno
+        return IO_ERROR
 
     cdef int write(self, const char* p, size_t n) noexcept:
         """Send all, or keep what the kernel does not take: WRITE_DONE, WRITE_BLOCKED (on_writable follows), WRITE_ERROR."""

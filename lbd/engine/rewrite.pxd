@@ -22,7 +22,6 @@ cdef struct RequestRewrite:
     bint upgrade                    # pass the upgrade that was asked for
     const char* request_id          # 32 hexadecimal digits
     bint keep_request_id            # a trusted peer sent one
-    bint keep_forwarded_for         # several X-Forwarded-For lines or one: to be extended
 
 cdef size_t write_request(char* out, const Head* head, const RequestRewrite* how) noexcept nogil
 cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint close, bint keep_alive_10) noexcept nogil

@@ -71,12 +71,6 @@ cdef inline void timer_set(Wheel* w, Timer* t, uint64_t after_ms) noexcept nogil
     timer_link(w, t)
 
 
-cdef inline void timer_set_if_earlier(Wheel* w, Timer* t, uint64_t after_ms) noexcept nogil:
-    """Like timer_set, but never moves a running deadline later."""
-    if t.deadline == 0 or w.now + after_ms < t.deadline:
-        timer_set(w, t, after_ms)
-
-
 cdef inline Timer* wheel_expired(Wheel* w) noexcept nogil:
     """The next node whose deadline has passed, unlinked and switched off; NULL when the sweep has caught up with now."""
     cdef uint64_t target = w.now // TICK_MS
