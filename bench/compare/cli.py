@@ -22,9 +22,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from bench.compare.haproxy import Haproxy
 from bench.compare.machine import facts, place, raise_file_limit
+from bench.compare.nginx import Nginx
 from bench.compare.process import BenchError, UsageError
-from bench.compare.proxies import Haproxy, Lbd, Nginx, Proxy, first_version, with_lbd_command
+from bench.compare.proxies import Lbd, Proxy, first_version, with_lbd_command
 from bench.compare.report import render, terminal_table
 from bench.compare.rivals import Caddy, Envoy, Traefik
 from bench.compare.stage import Settings, Stage
@@ -99,10 +101,17 @@ def chosen_proxies(text: str | None, lbd: str | None, tuned: bool = True) -> tup
     return found, notes
 
 
-def check_tools() -> None:
-    for tool in ("wrk", "nginx"):
+def check_tools(works: Sequence[Work]) -> None:
+    """Raise BenchError for a missing program before anything starts; a compiler is missed when it is used."""
+    needed = {"wrk": "wrk", "nginx": "nginx"}
+    if any(work.kind == "h2load" for work in works):
+        needed["h2load"] = "nghttp2-client"
+    for role, tool, package in (("grpc", "nghttpd", "nghttp2-server"), ("tls", "openssl", "openssl")):
+        if any(work.role == role for work in works):
+            needed[tool] = package
+    for tool, package in needed.items():
         if not shutil.which(tool):
-            raise BenchError(f"{tool} is not installed (Debian: apt install {tool})")
+            raise BenchError(f"{tool} is not installed (Debian: apt install {package})")
 
 
 def assemble(stage: Stage, notes: list[str], machine: dict[str, object]) -> dict[str, Any]:
@@ -115,6 +124,9 @@ def assemble(stage: Stage, notes: list[str], machine: dict[str, object]) -> dict
         "origin": Nginx().version(),
         "python": platform.python_version(),
     }
+    for tool, words, role in (("h2load", ["--version"], None), ("nghttpd", ["--version"], "grpc")):
+        if any(work.kind == "h2load" and role in (None, work.role) for work in stage.works):
+            tools[tool] = first_version([tool, *words])
     settings = {**vars(stage.settings), "latency_rate": stage.rate}
     return {
         "format": 1,
@@ -147,9 +159,9 @@ def result_path(result: dict[str, Any]) -> Path:
 
 
 def measure(arguments: argparse.Namespace) -> int:
-    check_tools()
-    raise_file_limit()
     works = chosen_works(arguments.works)
+    check_tools(works)
+    raise_file_limit()
     proxies, notes = chosen_proxies(arguments.proxies, arguments.lbd, arguments.tuning == "expert")
     settings = Settings(
         rounds=arguments.rounds or (2 if arguments.quick else 5),

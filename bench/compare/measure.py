@@ -7,98 +7,19 @@ kept in the file and never enters a median.
 
 from __future__ import annotations
 
-import http.client
-import json
-import shlex
-import shutil
 import socket
-import subprocess
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from bench.compare.generators import Generators
 from bench.compare.origin import BODIES
-from bench.compare.process import BenchError, run_tool
+from bench.compare.process import BenchError
 from bench.compare.proxies import Running
+from bench.compare.verify import role_port, verify
 from bench.compare.works import MIB, Work
 
-HERE = Path(__file__).resolve().parent
-EXTRA_SECONDS = 20.0
 SETTLE_SECONDS = 5.0
 Sample = dict[str, Any]
-
-
-@dataclass
-class Generators:
-    """The load generators with their settings; `commands` collects what was run, for the result file."""
-
-    cores: Collection[int]
-    connections: int
-    openloop: Path | None = None
-    commands: dict[str, str] = field(default_factory=dict)
-
-    def compile(self, directory: Path) -> None:
-        """Build the open-loop generator."""
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None:
-            raise BenchError("work latency needs a C compiler (cc) for its load generator")
-        target = directory / "openloop"
-        command = [compiler, "-O2", "-o", str(target), str(HERE / "openloop.c")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            raise BenchError(f"openloop.c does not compile: {done.stderr.strip()}")
-        self.openloop = target
-
-    def run(self, label: str, command: list[str], seconds: float) -> tuple[int, str]:
-        self.commands.setdefault(label, shlex.join(command))
-        return run_tool(command, self.cores, seconds + EXTRA_SECONDS)
-
-    def wrk(self, label: str, work: Work, port: int, seconds: int) -> dict[str, int]:
-        command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "--timeout", "10s"]
-        for header in work.headers:
-            command += ["-H", header]
-        command += ["-s", str(HERE / "wrk_summary.lua"), f"http://127.0.0.1:{port}{work.path}"]
-        code, output = self.run(label, command, seconds)
-        _, found, text = output.partition("wrk_summary ")
-        if code or not found:
-            raise BenchError(f"wrk failed with {code}: {output.strip()[-300:]}")
-        summary: dict[str, int] = json.loads(text.splitlines()[0])
-        return summary
-
-    def fixed_rate(self, label: str, work: Work, port: int, rate: float, seconds: int) -> dict[str, float]:
-        if self.openloop is None:
-            raise BenchError("the open-loop generator is not compiled")
-        settings = [f"{rate:.0f}", str(seconds), str(self.connections)]
-        command = [str(self.openloop), "127.0.0.1", str(port), work.path, *settings]
-        code, output = self.run(label, command, seconds)
-        if code > 1 or not output.startswith("{"):
-            raise BenchError(f"openloop failed with {code}: {output.strip()[-300:]}")
-        report: dict[str, float] = json.loads(output)
-        return report
-
-
-def role_port(running: Running, work: Work) -> int:
-    port = running.port(work.role)
-    if port is None:
-        raise BenchError(f"{running.name} has no {work.role} mode")
-    return port
-
-
-def verify(running: Running, work: Work) -> None:
-    """One request through the proxy: the body must be the origin's, byte for byte."""
-    connection = http.client.HTTPConnection("127.0.0.1", role_port(running, work), timeout=10)
-    try:
-        connection.request("GET", work.path)
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise BenchError(f"{work.path} through {running.name}: {error!r}") from error
-    finally:
-        connection.close()
-    if answer.status != 200 or body != BODIES[work.path]:
-        raise BenchError(f"{work.path} through {running.name}: status {answer.status}, {len(body)} bytes")
 
 
 def _spent(running: Running, before: tuple[float, float]) -> tuple[float, float]:
@@ -107,27 +28,20 @@ def _spent(running: Running, before: tuple[float, float]) -> tuple[float, float]
 
 
 def closed_loop(generators: Generators, running: Running, work: Work, seconds: int) -> Sample:
-    """wrk as fast as it gets answers: CPU per request (or MiB), throughput, latency under saturation."""
+    """Load as fast as it is answered: CPU per request (or MiB), throughput, latency under saturation."""
+    port = role_port(running, work)
+    generators.warm_up(work, port)
     before = running.child.cpu()
-    summary = generators.wrk(f"{work.name} {running.name}", work, role_port(running, work), seconds)
+    report = generators.load(f"{work.name} {running.name}", work, port, seconds)
     user, system = _spent(running, before)
-    elapsed = summary["duration_us"] / 1e6
+    elapsed = report.duration_us / 1e6
     # wrk counts the bytes of unfinished responses too, so CPU per MiB is exact even for a few large bodies.
-    units = summary["bytes"] / MIB if work.per_mib else summary["requests"]
-    problems = [
-        f"{summary[kind]} {kind} errors" for kind in ("connect", "read", "write", "timeout") if summary[kind]
-    ]
-    if summary["status"]:
-        problems.append(f"{summary['status']} answers are not 2xx or 3xx")
-    if summary["requests"] == 0:
-        problems.append("no request was answered")
-    if summary["bytes"] < summary["requests"] * len(BODIES[work.path]):
-        problems.append("fewer bytes than the bodies have")
+    units = report.bytes / MIB if work.per_mib else report.requests
     return {
         "cpu_user_s": round(user, 3), "cpu_system_s": round(system, 3),
         "cost_us": (user + system) * 1e6 / units if units else None,
-        "rps": summary["requests"] / elapsed, "busy": round((user + system) / elapsed, 3),
-        **summary, "problems": problems,
+        "rps": report.requests / elapsed, "busy": round((user + system) / elapsed, 3),
+        **report.details, "problems": report.problems,
     }  # fmt: skip
 
 

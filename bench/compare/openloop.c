@@ -18,21 +18,10 @@
  * Usage: openloop HOST PORT PATH RATE SECONDS CONNECTIONS
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
-#include <sys/epoll.h>
+#define PROGRAM "openloop"
+#include "load.h"
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
-#include <time.h>
-#include <unistd.h>
 
 #define RESPONSE_MAX 16384
 #define GRACE_NS 2000000000LL
@@ -55,17 +44,6 @@ static size_t request_length;
 static int64_t start, interval, total, warmup;
 static int64_t issued, answered, failed, wrong_status, broken, recorded;
 static int64_t *latencies, *lags;
-
-static int64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
-static void die(const char *what) {
-    fprintf(stderr, "openloop: %s: %s\n", what, strerror(errno));
-    exit(2);
-}
 
 static void park(struct connection *c) {
     c->next = NULL;
@@ -144,16 +122,6 @@ static void readable(struct connection *c) {
     else if (whole && (size_t)whole == c->filled) finish(c);
 }
 
-static int connect_to(const char *host, int port) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-    if (inet_pton(AF_INET, host, &address.sin_addr) != 1) die("HOST must be an IPv4 address");
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) die("connect");
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    return fd;
-}
-
 static void run(int epoll, int timer, int count) {
     struct epoll_event events[256];
     int64_t deadline = start + total * interval + GRACE_NS;
@@ -194,11 +162,6 @@ static void report(double rate, double seconds, int count) {
            percentile(lags, 0.99));
 }
 
-static void watch(int epoll, int fd, void *what) {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event)) die("epoll_ctl");
-}
-
 static int arm(void) {
     struct itimerspec schedule = {.it_interval = {TICK_NS / 1000000000, TICK_NS % 1000000000},
                                   .it_value = {start / 1000000000, start % 1000000000}};
@@ -231,13 +194,14 @@ int main(int argc, char **argv) {
                                       argv[3], argv[1], argv[2]);
     if (request_length >= sizeof request) { errno = EINVAL; die("PATH"); }
     for (int i = 0; i < count; i++) {
-        connections[i].fd = connect_to(argv[1], atoi(argv[2]));
-        watch(epoll, connections[i].fd, &connections[i]);
+        if ((connections[i].fd = connect_to(argv[1], atoi(argv[2]))) < 0) die("connect");
+        unblock(connections[i].fd);
+        watch(epoll, connections[i].fd, EPOLLIN, &connections[i]);
         park(&connections[i]);
     }
     start = now_ns() + 50000000; /* a little later than now, so that the first due times are met */
     timer = arm();
-    watch(epoll, timer, NULL);
+    watch(epoll, timer, EPOLLIN, NULL);
     run(epoll, timer, count);
     report(rate, seconds, count);
     return failed || wrong_status || answered < total;

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.compare.summary import better_reference
+
 GREY = "#8a8a8a"
 COLOURS = {
     "lbd": "#e4572e", "nginx": "#3f9b5c", "haproxy": "#4a7fc1",
@@ -18,17 +20,24 @@ COLOURS = {
 LABELS = {
     "get": "GET", "get12": "GET,\n12 headers", "new": "new\nconnection", "10k": "10 KiB",
     "1m": "1 MiB\nHTTP", "tcp1m": "1 MiB\nTCP", "tcpsmall": "small\nTCP",
+    "tls": "TLS\nGET", "tlsnew": "TLS\nhandshake", "h2c": "HTTP/2", "h2": "HTTP/2\nTLS",
+    "grpc": "gRPC", "ws": "Web-\nSocket",
 }  # fmt: skip
+WIDTH, WIDTH_PER_WORK, HEIGHT = 8.0, 0.95, 3.2  # inches; many works need more than the least width
 CEILING = 3.0  # a bar beyond this is cut and labelled: one slow proxy must not flatten all others
 
 
 def ratios(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """work -> proxy -> ratio, for the CPU rows with a valid reference."""
+    """work -> proxy -> ratio, for the CPU rows with a valid reference.
+
+    Always to the better reference, since the axis says so, also where the row is judged against one of them.
+    """
     found: dict[str, dict[str, float]] = {}
     for row in result["summary"]:
-        if row["metric"] != "cost_us" or row["work"] not in LABELS or not row["reference"]:
+        reference = better_reference(row["cells"])
+        if row["metric"] != "cost_us" or row["work"] not in LABELS or not reference:
             continue
-        base = row["cells"][row["reference"]]["value"]
+        base = row["cells"][reference]["value"]
         found[row["work"]] = {name: c["value"] / base for name, c in row["cells"].items() if c["valid"]}
     return found
 
@@ -53,7 +62,7 @@ def draw(result: Mapping[str, Any], target: Path) -> str | None:
         "font.size": 9,
     }
     with matplotlib.rc_context(settings):
-        figure, axes = pyplot.subplots(figsize=(8, 3.2))
+        figure, axes = pyplot.subplots(figsize=(max(WIDTH, WIDTH_PER_WORK * len(data)), HEIGHT))
         _bars(axes, data, [name for name in COLOURS if name in result["proxies"]])
         _style(axes, list(data))
         figure.tight_layout()

@@ -121,11 +121,13 @@ def _placement(result: Result) -> str:
     return ", ".join(f"{role} on {'+'.join(map(str, numbers))}" for role, numbers in cores.items())
 
 
-def _legend() -> str:
+def _legend(result: Result) -> str:
     names = " and ".join(("nginx", "HAProxy")[: len(REFERENCES)])
+    one = any(row.get("against") for row in result["summary"])
     return (
         f"Ratios to the better of {names} in the same run on the same core; lower is better. "
-        "Memory is given as it is."
+        + ("A row with `against` compares with that one alone. " if one else "")
+        + "Memory is given as it is."
     )
 
 
@@ -133,7 +135,7 @@ def readme_part(result: Result) -> str:
     plot = "\n\n![CPU per request, ratio to the better of nginx and HAProxy](docs/benchmarks.svg)"
     table = _table(result, result["proxies"], _ratio_cell)
     more = "How and why: [docs/benchmarks.md](docs/benchmarks.md)."
-    return f"{_legend()}\n\n{table}{plot}\n\n{_origin_line(result)} {more}"
+    return f"{_legend(result)}\n\n{table}{plot}\n\n{_origin_line(result)} {more}"
 
 
 def fill_readme(readme: Path, result: Result) -> str | None:
@@ -147,6 +149,11 @@ def fill_readme(readme: Path, result: Result) -> str | None:
         return f"{readme.name} lacks the markers {BEGIN} and {END}"
     readme.write_text(f"{before}{BEGIN}\n{readme_part(result)}\n{END}{after}")
     return None
+
+
+def _loads(result: Result) -> str:
+    """How the works of this run were loaded; an older result has fewer of them."""
+    return "".join(text for works, text in LOADS.items() if set(works) & set(result["works"]))
 
 
 def docs_page(result: Result, source: str) -> str:
@@ -165,11 +172,13 @@ def docs_page(result: Result, source: str) -> str:
     rate_line = f"\nLatency was measured at {rate:.0f} requests/s for every proxy.\n" if rate else ""
     notes = "".join(f"- {note}\n" for note in [*result["notes"], *_problems(result)])
     # The loads differ between proxies by the port only: those of one proxy tell all.
-    shown = {*result["proxies"], "origin", *(f"{work} {result['proxies'][0]}" for work in result["works"])}
+    origins = {name for name in result["commands"] if name.partition(" ")[0] == "origin"}
+    shown = {*result["proxies"], *origins, *(f"{work} {result['proxies'][0]}" for work in result["works"])}
     commands = "\n".join(f"{name}: {line}" for name, line in result["commands"].items() if name in shown)
     return PAGE.format(
-        legend=_legend(), ratios=_table(result, result["proxies"], _ratio_cell), origin=_origin_line(result),
-        absolutes=absolutes, rate=rate_line, notes=f"\nNotes of this run:\n\n{notes}" if notes else "",
+        legend=_legend(result), ratios=_table(result, result["proxies"], _ratio_cell),
+        origin=_origin_line(result), loads=_loads(result), absolutes=absolutes,
+        rate=rate_line, notes=f"\nNotes of this run:\n\n{notes}" if notes else "",
         commands=commands, source=source, placement=_placement(result),
         tuning=TUNING[result["settings"]["tuning"]], connections=result["settings"]["connections"],
     )  # fmt: skip
@@ -180,6 +189,24 @@ TUNING = {
     "  with large buffers, HAProxy splicing always, through large pipes.",
     "stock": "For large bodies they run with their defaults: small buffers\n"
     "  in nginx, no splicing in HAProxy.",
+}
+
+# Works of which one must be in the result, and what is to be said then.
+LOADS = {
+    ("tls", "tlsnew", "h2"): """\
+- TLS is 1.3 with TLS_AES_256_GCM_SHA384 and a P-256 certificate. Handshakes are full ones: nothing is
+  resumed, which the generator checks (wrk would resume nearly all of them).
+""",
+    ("h2c", "h2"): """\
+- HTTP/2 is loaded by `h2load` with 8 connections of 32 streams; the origin gets HTTP/1.1, kept alive.
+""",
+    ("grpc",): """\
+- gRPC is HTTP/2 without TLS on both sides, 8 connections of 32 streams with one small call each; the origin
+  is `nghttpd`, which ends each answer with a grpc-status trailer.
+""",
+    ("ws",): """\
+- A WebSocket message has 32 bytes; each connection sends the next one when the echo of the last has come.
+""",
 }
 
 PAGE = """\
@@ -213,6 +240,7 @@ proxies together. In parentheses the lowest and highest round.
 - Throughput works run `wrk` with {connections} connections; the latency work sends at a constant rate
   (a share of what the slowest of lbd, nginx and HAProxy can do) and measures from the time at which a
   request was due, so that a stall is not hidden.
+{loads}\
 - Memory per connection is the growth of RSS over idle keep-alive connections that each did one request.
 - A sample with a single socket error or an answer other than 2xx is invalid, and with it the value.
 - lbd runs with metrics on and the access log off. nginx and HAProxy keep connections to the origin alive
@@ -220,7 +248,7 @@ proxies together. In parentheses the lowest and highest round.
 
 ## Run it
 
-    python -m bench.compare                # all works, about 7 minutes
+    python -m bench.compare                # all works, about 12 minutes
     python -m bench.compare --quick        # a first impression
 
 More in [bench/README.md](../bench/README.md). The commands of this run:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.compare.origin import Site
 from bench.compare.proxies import Proxy, first_version
 
 ENVOY_TYPES = "type.googleapis.com/envoy.extensions"
@@ -69,8 +70,8 @@ class Envoy(Proxy):
             },
         }
 
-    def config(self, directory: Path, ports: Mapping[str, int], origin: int) -> str:
-        endpoint = {"endpoint": {"address": _address(origin)}}
+    def config(self, directory: Path, ports: Mapping[str, int], site: Site) -> str:
+        endpoint = {"endpoint": {"address": _address(site.http)}}
         limits = {
             "priority": "DEFAULT",
             "max_connections": 16384,
@@ -108,7 +109,7 @@ class Caddy(Proxy):
     def version(self) -> str:
         return first_version([self.find() or self.program, "version"])
 
-    def config(self, directory: Path, ports: Mapping[str, int], origin: int) -> str:
+    def config(self, directory: Path, ports: Mapping[str, int], site: Site) -> str:
         self.environment |= {
             "HOME": str(directory),
             "XDG_DATA_HOME": str(directory),
@@ -116,7 +117,7 @@ class Caddy(Proxy):
         }
         return (
             "{\n admin off\n auto_https off\n persist_config off\n log {\n  output discard\n }\n}\n"
-            f"http://:{ports['http']} {{\n bind 127.0.0.1\n reverse_proxy 127.0.0.1:{origin} {{\n"
+            f"http://:{ports['http']} {{\n bind 127.0.0.1\n reverse_proxy 127.0.0.1:{site.http} {{\n"
             "  transport http {\n   compression off\n   keepalive 1h\n   keepalive_idle_conns 256\n"
             "   keepalive_idle_conns_per_host 256\n  }\n }\n}\n"
         )
@@ -138,14 +139,13 @@ class Traefik(Proxy):
     def version(self) -> str:
         return first_version([self.find() or self.program, "version"])
 
-    def config(self, directory: Path, ports: Mapping[str, int], origin: int) -> str:
+    def config(self, directory: Path, ports: Mapping[str, int], site: Site) -> str:
         self._ports = dict(ports)
         web = {"rule": "PathPrefix(`/`)", "entryPoints": ["http"], "service": "origin"}
         raw = {"rule": "HostSNI(`*`)", "entryPoints": ["tcp"], "service": "origin"}
-        http_service = {
-            "loadBalancer": {"servers": [{"url": f"http://127.0.0.1:{origin}"}], "serversTransport": "pooled"}
-        }
-        tcp_service = {"loadBalancer": {"servers": [{"address": f"127.0.0.1:{origin}"}]}}
+        origin = f"http://127.0.0.1:{site.http}"
+        http_service = {"loadBalancer": {"servers": [{"url": origin}], "serversTransport": "pooled"}}
+        tcp_service = {"loadBalancer": {"servers": [{"address": f"127.0.0.1:{site.http}"}]}}
         return json.dumps(
             {
                 "http": {

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.compare import measure
+from bench.compare.generators import Generators
 from bench.compare.machine import Placement
-from bench.compare.measure import Generators, Sample
-from bench.compare.origin import Origin, start_origin
+from bench.compare.measure import Sample
+from bench.compare.nginx import Nginx
+from bench.compare.origin import Site, start_site
 from bench.compare.process import BenchError
 from bench.compare.progress import Progress
-from bench.compare.proxies import Nginx, Proxy, Running
+from bench.compare.proxies import Proxy, Running
+from bench.compare.verify import role_port, verify
 from bench.compare.works import REFERENCES, SUBJECT, WORKS, Work
 
 RATE_SHARE = 0.5  # of the capacity of the slowest of lbd, nginx and HAProxy
@@ -54,9 +57,9 @@ class Stage:
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        self.generators = Generators(self.placement.load, self.settings.connections)
+        self.generators = Generators(self.placement.load, self.settings.connections, self.directory)
         self.running: dict[str, Running] = {}
-        self.origin: Origin | None = None
+        self.site: Site | None = None
         self.configs: dict[str, str] = {}
         self.commands: dict[str, str] = {}
         steps = sum(self.settings.rounds_of(work) * len(self.entrants(work)) for work in self.works)
@@ -78,38 +81,47 @@ class Stage:
         for running in self.running.values():
             running.child.stop()
         self.running.clear()
-        if self.origin:
-            self.origin.child.stop()
+        if self.site:
+            self.site.stop()
 
     def _open(self) -> None:
-        if any(work.kind == "latency" for work in self.works):
-            self.generators.compile(self.directory)
+        self.generators.prepare(self.works)
         self.progress.say(f"cores: {self.placement.as_dict()}")
         directory = self.directory / "origin"
         directory.mkdir()
-        self.origin = start_origin(Nginx().find() or "nginx", directory, self.placement.origin)
-        self.configs["origin"] = self.origin.config
-        self.commands["origin"] = shlex.join(self.origin.child.command)
+        self.site = start_site(Nginx().find() or "nginx", directory, self.placement.origin, self._roles())
+        self.configs["origin"] = self.site.config
+        self.commands |= self.site.commands
         for proxy in self.proxies:
-            self._start(proxy)
+            self._start(proxy, self._roles())
 
-    def _start(self, proxy: Proxy) -> Running:
-        assert self.origin is not None
-        running = proxy.start(self.directory / proxy.name, self.placement.proxy, self.origin.port)
+    def _roles(self) -> set[str]:
+        return {work.role for work in self.works}
+
+    def _start(self, proxy: Proxy, roles: set[str]) -> Running:
+        assert self.site is not None
+        running = proxy.start(self.directory / proxy.name, self.placement.proxy, self.site, roles)
         self.running[proxy.name] = running
-        self.configs[proxy.name] = running.config
-        self.commands[proxy.name] = shlex.join(running.child.command)
+        self.configs.setdefault(proxy.name, running.config)
+        self.commands.setdefault(proxy.name, shlex.join(running.child.command))
         return running
 
-    def _restart(self, proxy: Proxy) -> Running:
+    def _restart(self, proxy: Proxy, roles: set[str] | None = None) -> Running:
         running = self.running.pop(proxy.name, None)
         if running:
             running.child.stop()
-        return self._start(proxy)
+        return self._start(proxy, roles or self._roles())
+
+    def _ready(self, proxy: Proxy, work: Work) -> Running:
+        """The proxy with a listener for this work; started anew when it died or has none."""
+        running = self.running.get(proxy.name)
+        if running is None or not running.child.alive() or running.port(work.role) is None:
+            return self._restart(proxy)
+        return running
 
     def _run_work(self, work: Work) -> None:
         entrants = self._set_rate(work) if work.kind == "latency" else self.entrants(work)
-        if work.kind == "wrk":
+        if work.kind not in ("latency", "idle"):
             self._warm_up(work)
         for number in range(1, self.settings.rounds_of(work) + 1):
             for proxy in entrants:
@@ -138,10 +150,9 @@ class Stage:
 
     def _measure(self, work: Work, proxy: Proxy) -> Sample:
         if work.kind == "idle":
-            return measure.idle(self._restart(proxy), work, self.settings.idle_connections)
-        running = self.running.get(proxy.name)
-        if running is None or not running.child.alive():
-            running = self._restart(proxy)
+            # With this role only: memory at the start must not depend on the other works of the run.
+            return measure.idle(self._restart(proxy, {work.role}), work, self.settings.idle_connections)
+        running = self._ready(proxy, work)
         if work.kind == "latency":
             assert self.rate is not None
             return measure.fixed_rate(self.generators, running, work, self.settings.seconds, self.rate)
@@ -151,8 +162,9 @@ class Stage:
         """Check the body once per proxy and fill its upstream connections; not recorded unless it fails."""
         for proxy in self.entrants(work):
             try:
-                measure.verify(self.running.get(proxy.name) or self._restart(proxy), work)
-                self.generators.wrk("warm-up", work, measure.role_port(self.running[proxy.name], work), 1)
+                running = self._ready(proxy, work)
+                verify(running, work, self.site.certificate if self.site else None)
+                self.generators.warm_up(work, role_port(running, work))
             except BenchError as error:
                 self.progress.say(f"{work.name}, {proxy.name}: {error}")
                 self.samples.append(
@@ -192,7 +204,7 @@ class Stage:
         if known:
             return float(statistics.median(known))
         try:
-            running = self.running.get(proxy.name) or self._restart(proxy)
+            running = self._ready(proxy, WORKS["get"])
             sample = measure.closed_loop(self.generators, running, WORKS["get"], 1)
         except BenchError as error:
             self.notes.append(f"capacity of {proxy.name} is unknown: {error}")

@@ -46,6 +46,14 @@ def better_reference(cells: Mapping[str, Mapping[str, Any]]) -> str | None:
     return min(known, key=lambda name: float(cells[name]["value"])) if known else None
 
 
+def reference_of(cells: Mapping[str, Mapping[str, Any]], row: Row) -> str | None:
+    """Who this row is compared with; None when that one took no part or made errors."""
+    if row.against is None:
+        return better_reference(cells)
+    found = cells.get(row.against)
+    return row.against if found and found["valid"] and found["value"] > 0 else None
+
+
 def verdict(row: Row, value: float | None, ratio: float | None) -> str | None:
     """ok, MISS, or `unknown` when there is a target and nothing to hold against it; None without a target."""
     if row.limit is None:
@@ -59,14 +67,14 @@ def verdict(row: Row, value: float | None, ratio: float | None) -> str | None:
 
 def summarise_row(samples: Sequence[Sample], proxies: Sequence[str], row: Row) -> dict[str, Any]:
     cells = {proxy: found for proxy in proxies if (found := cell(samples, row, proxy))}
-    reference = better_reference(cells)
+    reference = reference_of(cells, row)
     subject = cells.get(SUBJECT)
     value = subject["value"] if subject and subject["valid"] else None
     base = cells[reference]["value"] if reference else None
     ratio = value / base if value is not None and base else None
     return {
         "work": row.work, "metric": row.metric, "title": row.title, "unit": row.unit,
-        "limit": row.limit, "relative": row.relative, "cells": cells,
+        "limit": row.limit, "relative": row.relative, "against": row.against, "cells": cells,
         "reference": reference, "ratio": ratio, "verdict": verdict(row, value, ratio),
     }  # fmt: skip
 

@@ -21,6 +21,7 @@ VERBS = {
     "demo": "lbd.cli.demo",
     "proxy": "lbd.cli.proxy",
     "config": "lbd.cli.config",
+    "cert": "lbd.cli.cert",
     "version": "lbd.cli.version",
 }
 

@@ -44,7 +44,14 @@ def _check_workers(data: Any) -> Iterator[InitErrorDetails]:
 def _check_listener(at: Location, listener: Any, clusters: set[str]) -> Iterator[InitErrorDetails]:
     cluster, routes = _get(listener, "cluster"), _get(listener, "routes")
     yield from _check_reference((*at, "cluster"), cluster, clusters)
-    if _get(listener, "protocol") == "tcp":
+    if _get(listener, "https_redirect") not in (None, False):
+        if cluster is not None or routes:
+            yield at_key(
+                (*at, "https_redirect"), "everything is redirected, so 'cluster' and 'routes' never serve"
+            )
+        if _get(listener, "tls") is not None or _get(listener, "protocol") == "tcp":
+            yield at_key((*at, "https_redirect"), "only for an http listener without tls")
+    elif _get(listener, "protocol") == "tcp":
         if routes:
             yield at_key((*at, "routes"), "a tcp listener has no routes; give it a 'cluster'")
         if cluster is None:
@@ -54,9 +61,32 @@ def _check_listener(at: Location, listener: Any, clusters: set[str]) -> Iterator
     elif cluster is None and not routes and _get(listener, "name") is not None:
         yield at_value(at, "give either 'cluster' or 'routes'")
     yield from _check_limits(at, listener)
+    yield from _check_listener_tls(at, listener)
     yield from _unique(listener, "routes", "name", "a route", at)
     for index, route in _items(listener, "routes"):
         yield from _check_route((*at, "routes", index), route, clusters)
+
+
+def _check_listener_tls(at: Location, listener: Any) -> Iterator[InitErrorDetails]:
+    tls = _get(listener, "tls")
+    if tls is None:
+        if _get(listener, "hsts") not in (None, False):
+            yield at_key((*at, "hsts"), "only for a listener with tls: browsers ignore it elsewhere")
+        return
+    if isinstance(tls, (dict, BaseModel)) and not _get(tls, "certificates") and _get(tls, "acme") is None:
+        yield at_value((*at, "tls"), "give 'certificates' or 'acme'")
+
+
+def _check_cluster_tls(at: Location, cluster: Any) -> Iterator[InitErrorDetails]:
+    tls = _get(cluster, "tls")
+    if _get(cluster, "protocol") in ("http2", "auto"):
+        yield at_value((*at, "protocol"), "only http1 is supported by this version")
+    if _get(cluster, "protocol") == "auto" and tls in (None, False):
+        yield at_value((*at, "protocol"), "auto asks by ALPN, which needs 'tls'; write http1 or http2")
+    if (_get(tls, "cert") is None) != (_get(tls, "key") is None):
+        yield at_value((*at, "tls"), "give both 'cert' and 'key', or neither")
+    if _get(tls, "insecure_skip_verify") is True and _get(tls, "ca") is not None:
+        yield at_key((*at, "tls", "ca"), "has no meaning with insecure_skip_verify")
 
 
 def _check_limits(at: Location, listener: Any) -> Iterator[InitErrorDetails]:
@@ -106,6 +136,7 @@ def _check_reference(at: Location, name: Any, clusters: set[str]) -> Iterator[In
 
 def _check_cluster(at: Location, cluster: Any) -> Iterator[InitErrorDetails]:
     yield from _not_empty(cluster, "endpoints", at)
+    yield from _check_cluster_tls(at, cluster)
     seen: dict[str, int] = {}
     weights = []
     for index, endpoint in _items(cluster, "endpoints"):
@@ -137,7 +168,7 @@ def _check_binds(data: Any) -> Iterator[InitErrorDetails]:
         except ValueError:
             continue
         address = ("*" if host in ("", "::", "0.0.0.0") else host, port)
-        if port and address in taken:
+        if (port or host.startswith("unix:")) and address in taken:
             yield at_value(at, f"{bind} is already bound by {taken[address]}")
         taken.setdefault(address, _owner(at, data))
 

@@ -14,9 +14,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     ModelWrapValidatorHandler,
@@ -29,6 +27,18 @@ from pydantic import (
 from lbd.config import rules
 from lbd.config.balancer import BalancerChoice, BalancerSetting
 from lbd.config.messages import OFF, ON, merge_errors
+from lbd.config.transport import (
+    Acme,
+    ClusterHttp2,
+    ClusterTlsSetting,
+    HstsSetting,
+    HttpsRedirectSetting,
+    ListenerHttp2,
+    ListenerHttp2Setting,
+    ListenerTls,
+    Settings,
+    SocketOptions,
+)
 from lbd.config.types import (
     Authority,
     BindAddress,
@@ -40,6 +50,8 @@ from lbd.config.types import (
     EndpointAddress,
     FieldName,
     FieldValue,
+    FilePath,
+    Globs,
     HostPatterns,
     Identifier,
     Integer,
@@ -60,12 +72,6 @@ from lbd.config.types import (
 from lbd.config.units import BadValue
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
-
-
-class Settings(BaseModel):
-    """Base of all models: immutable, and a setting that does not exist is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Admin(Settings):
@@ -106,6 +112,9 @@ AccessLogSetting = Annotated[
 class ListenerTimeouts(Settings):
     """How long a listener waits for a client."""
 
+    handshake: PositiveDuration = Field(
+        default=10.0, description="For the PROXY header and the TLS handshake, together."
+    )
     head: PositiveDuration = Field(
         default=10.0, description="For the whole head of a request, from its first byte."
     )
@@ -150,12 +159,32 @@ class RouteTimeouts(Settings):
     body: PositiveDuration | None = Field(
         default=None, description="Between two reads of a response body, in place of the cluster's."
     )
+    tunnel: PositiveDuration | None = Field(
+        default=None, description="Without a byte on a WebSocket, in place of the listener's."
+    )
 
 
 class RouteLimits(Settings):
     """Limits of one route; they override those of the listener."""
 
     body: Size | None = Field(default=None, description="Longest request body, in place of the listener's.")
+    tunnels: Annotated[Integer, Field(ge=1)] | None = Field(
+        default=None, description="Most WebSockets open at a time on this route; more get 503."
+    )
+
+
+class MatchClientCertificate(Settings):
+    """What the verified certificate of a client must be like."""
+
+    subject: Globs | None = Field(
+        default=None, description="Subject, such as `CN=alice,O=Example*` (RFC 4514)."
+    )
+    san: Globs | None = Field(
+        default=None, description="Any of its alternative names: DNS name, address, e-mail or URI."
+    )
+    fingerprint: Globs | None = Field(
+        default=None, description="SHA-256 of the certificate, 64 hexadecimal digits in lower case."
+    )
 
 
 class Match(Settings):
@@ -176,6 +205,9 @@ class Match(Settings):
     query: dict[QueryName, ValuePatterns] = Field(default={}, description="Query parameters, like `header`.")
     cookie: dict[CookieName, ValuePatterns] = Field(default={}, description="Cookies, like `header`.")
     source: Networks = Field(default=(), description="IP address or network of the client.")
+    client_certificate: MatchClientCertificate | None = Field(
+        default=None, description="Verified certificate of the client."
+    )
     body_size: SizeCondition | None = Field(
         default=None, description='Announced length of the request body, such as `"> 10MB"` or `"<= 1MiB"`.'
     )
@@ -222,6 +254,21 @@ class Listener(Settings):
         description="Cluster that serves everything: required for tcp, for http in place of `routes`.",
     )
     routes: tuple[Route, ...] = Field(default=(), description="Routes, for http in place of `cluster`.")
+    tls: ListenerTls | None = Field(default=None, description="TLS termination; plain text when absent.")
+    http2: ListenerHttp2Setting = Field(
+        default=ListenerHttp2(), description="`off`, or limits of HTTP/2 (by ALPN, or at once without TLS)."
+    )
+    https_redirect: HttpsRedirectSetting = Field(
+        default=None,
+        description="Answer everything with a redirect to https, in place of `routes`; or `true`.",
+    )
+    hsts: HstsSetting = Field(
+        default=None, description="Strict-Transport-Security on each response over TLS; or `true`."
+    )
+    proxy_protocol: Networks = Field(
+        default=(), description="Addresses of proxies in front that must send a PROXY header, v1 or v2."
+    )
+    socket: SocketOptions = Field(default=SocketOptions(), description="Options of the clients' sockets.")
     trusted_proxies: Networks = Field(
         default=(), description="Addresses of proxies in front whose forwarding fields are believed."
     )
@@ -311,7 +358,15 @@ class Cluster(Settings):
         description="The servers: `host:port`, or a mapping of the settings below.",
         json_schema_extra={"minItems": 1},
     )
-    protocol: Literal["http1"] = Field(default="http1", description="What is spoken with the endpoints.")
+    protocol: Literal["http1", "http2", "auto"] = Field(
+        default="http1", description="What is spoken with the endpoints; auto: what ALPN chooses."
+    )
+    http2: ClusterHttp2 = Field(default=ClusterHttp2(), description="HTTP/2 to the endpoints.")
+    tls: ClusterTlsSetting = Field(default=None, description="TLS to the endpoints; or `true`.")
+    proxy_protocol: Literal["v1", "v2"] | None = Field(
+        default=None, description="Send a PROXY header, so that endpoints learn the client's address."
+    )
+    socket: SocketOptions = Field(default=SocketOptions(), description="Options of the endpoints' sockets.")
     timeouts: ClusterTimeouts = Field(
         default=ClusterTimeouts(), description="How long to wait for an endpoint."
     )
@@ -346,6 +401,11 @@ class Config(Settings):
     drain_timeout: Duration = Field(
         default=30.0, description="How long a stop waits for exchanges in flight."
     )
+    state_directory: FilePath = Field(
+        default="/var/lib/lbd",
+        description="Where lbd keeps what outlives it, such as ACME accounts and keys.",
+    )
+    acme: Acme = Field(default=Acme(), description="The authority for listeners with `tls.acme`.")
     listeners: tuple[Listener, ...] = Field(
         description="Where clients are accepted.", json_schema_extra={"minItems": 1}
     )

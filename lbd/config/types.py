@@ -141,6 +141,12 @@ TrailerName = Annotated[str, PlainValidator(patterns.parse_trailer_name), _TOKEN
 ResponseFieldName = Annotated[str, PlainValidator(patterns.parse_response_field_name), _TOKEN_SCHEMA]
 FieldValue = Annotated[str, PlainValidator(patterns.parse_field_value), WithJsonSchema({"type": "string"})]
 Authority = Annotated[str, PlainValidator(patterns.parse_authority), WithJsonSchema({"type": "string"})]
+FilePath = Annotated[
+    str, PlainValidator(units.parse_path), WithJsonSchema({"type": "string", "minLength": 1})
+]
+HostName = Annotated[str, PlainValidator(units.parse_host_name), WithJsonSchema({"type": "string"})]
+AcmeUrl = Annotated[str, PlainValidator(units.parse_https_url), WithJsonSchema({"type": "string"})]
+CipherList = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+:@!=_-]+$", max_length=1024)]
 Label = Annotated[str, StringConstraints(max_length=256)]
 
 # A condition on a value: globs of which one must match, or True = present, False = absent.
@@ -159,6 +165,9 @@ ValuePatterns = Annotated[
 ]
 
 
+_GLOBS = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
 def _one_or_many(items: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [items, {"type": "array", "items": items, "minItems": 1}]})
 
@@ -169,11 +178,15 @@ BindAddresses = Annotated[
     BeforeValidator(_as_tuple),
     _one_or_many({"type": "string", "pattern": units.BIND_PATTERN}),
 ]
+AcmeHosts = Annotated[tuple[HostName, ...], BeforeValidator(_as_tuple), _one_or_many({"type": "string"})]
 HostPatterns = Annotated[
     tuple[HostPattern, ...], BeforeValidator(_as_tuple), _one_or_many({"type": "string"})
 ]
 PathPatterns = Annotated[
     tuple[PathPattern, ...], BeforeValidator(_as_tuple), _one_or_many({"type": "string", "pattern": "^/"})
+]
+Globs = Annotated[
+    tuple[_GLOBS, ...], BeforeValidator(_as_tuple), _one_or_many({"type": "string", "minLength": 1})
 ]
 Methods = Annotated[
     tuple[Method, ...],

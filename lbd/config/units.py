@@ -49,8 +49,8 @@ _COMPARISON = re.compile(r"(<=|>=|<|>)\s*(\S.*)")
 SIZE_COMPARISON_PATTERN = r"^(<=|>=|<|>) *[0-9]+(\.[0-9]+)? ?([kKMGT]B|[KMGT]iB|B)?$"
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
-ADDRESS_PATTERN = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]+$"
-BIND_PATTERN = r"^(\[[0-9A-Fa-f:.]+\]|localhost|[0-9.]*):[0-9]+$"
+ADDRESS_PATTERN = r"^unix:/.+$|^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]+$"
+BIND_PATTERN = r"^unix:/.+$|^(\[[0-9A-Fa-f:.]+\]|localhost|[0-9.]*):[0-9]+$"
 
 # A number longer than this is a mistake, and int() of very long text is slow or refused by Python itself.
 _MOST_DIGITS = 40
@@ -162,7 +162,12 @@ def format_size_comparison(comparison: SizeComparison) -> str:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """`[::1]:8080` -> ("::1", 8080); `:8080` -> ("", 8080). ValueError when it is not host:port."""
+    """`[::1]:8080` -> ("::1", 8080); `:8080` -> ("", 8080); `unix:/a.sock` -> ("unix:/a.sock", 0).
+
+    ValueError for anything else.
+    """
+    if address.startswith("unix:"):
+        return address, 0
     host, colon, port = address.rpartition(":")
     if not colon:
         raise BadValue(f"{shorten(address)} has no port; write host:port")
@@ -180,6 +185,8 @@ def split_address(address: str) -> tuple[str, int]:
 
 def join_address(host: str, port: int) -> str:
     """The way back of split_address."""
+    if host.startswith("unix:"):
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -187,11 +194,9 @@ def parse_bind(value: object) -> str:
     """An address to listen on: an IP address or `localhost` or nothing (all addresses), and a port."""
     text = _address_text(value, "must be an address to listen on, such as 0.0.0.0:8080 or :8080")
     if text.startswith("unix:"):
-        raise BadValue(
-            "unix sockets are not supported by this version; write an address such as 127.0.0.1:9900"
-        )
+        return _unix_address(text)
     host, port = split_address(text)
-    if host and host != "localhost" and not _is_ip(host):
+    if host and host != "localhost" and not is_ip(host):
         raise BadValue(
             f"{shorten(host)} is not an IP address; write an IP address, localhost, "
             "or only :port for all addresses"
@@ -202,18 +207,43 @@ def parse_bind(value: object) -> str:
 def parse_endpoint_address(value: object) -> str:
     """Where an endpoint is: a host name or IP address and a port."""
     text = _address_text(value, "must be an address such as 10.0.0.1:9001 or app.internal:9001")
+    if text.startswith("unix:"):
+        return _unix_address(text)
     host, port = split_address(text)
     if not host:
         raise BadValue(f"{shorten(text)} has no host; write host:port")
     if port == 0:
         raise BadValue("port 0 is no port of an endpoint; write the port that the server listens on")
-    if not _is_ip(host):
+    if not is_ip(host):
         if not _HOST_NAME.fullmatch(host) or len(host) > 253:
             raise BadValue(f"{shorten(host)} is not a host name or IP address")
         if re.fullmatch(r"[0-9.]+", host):
             raise BadValue(f"{shorten(host)} is not a complete IPv4 address")
         host = host.lower()
     return join_address(host, port)
+
+
+def parse_host_name(value: object) -> str:
+    """A DNS name, in lower case."""
+    text = _address_text(value, "must be a host name such as api.example.com").lower().rstrip(".")
+    if not _HOST_NAME.fullmatch(text) or len(text) > 253 or re.fullmatch(r"[0-9.]+", text):
+        raise BadValue(f"{shorten(text)} is not a host name")
+    return text
+
+
+def parse_https_url(value: object) -> str:
+    """An absolute https URL."""
+    text = _address_text(value, "must be an https URL")
+    if not re.fullmatch(r"https://[A-Za-z0-9._\-\[\]:]+(/[\x21-\x7e]*)?", text):
+        raise BadValue(f"{shorten(text)} is not an https URL")
+    return text
+
+
+def parse_path(value: object) -> str:
+    """The path of a file or directory."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise BadValue("must be the path of a file")
+    return value.strip()
 
 
 def parse_network(value: object) -> str:
@@ -243,7 +273,18 @@ def _address_text(value: object, otherwise: str) -> str:
     return value.strip()
 
 
-def _is_ip(host: str) -> bool:
+def _unix_address(text: str) -> str:
+    """`unix:/run/app.sock`; the kernel takes 107 bytes of path."""
+    path = text[len("unix:") :]
+    if not path.startswith("/") or "\0" in path:
+        raise BadValue(f"{shorten(text)}: write the absolute path of a unix socket, like unix:/run/app.sock")
+    if len(path.encode()) > 107:
+        raise BadValue(f"{shorten(text)}: the path of a unix socket may have 107 bytes at most")
+    return text
+
+
+def is_ip(host: str) -> bool:
+    """Whether it is an IP literal, without brackets."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -7,14 +7,16 @@ numbers when a later generation is compiled.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lbd import registry
-from lbd.config import schema
-from lbd.config.units import split_address
+from lbd.config import schema, transport
+from lbd.config.units import is_ip, split_address
 from lbd.control.routes import conditions_of, entries_of
+from lbd.control.tls import client_tls, server_tls, ticket_keys
 from lbd.engine.accesslog import LogWriter, TextLog
 from lbd.engine.cluster import Cluster, Endpoint
 from lbd.engine.exchange import Listener
@@ -22,6 +24,7 @@ from lbd.engine.pool import ConnectionPool
 from lbd.engine.reactor import Reactor
 from lbd.engine.router import Matcher, Respond, Route, Router
 from lbd.engine.shared import Shared
+from lbd.engine.tls import ClientTls, ServerTls
 from lbd.engine.upstream_http1 import Http1
 
 PATH_MODES = {"normalize": 0, "reject": 1, "as_is": 2}
@@ -58,13 +61,22 @@ def compile_runtime(
     *,
     worker: int = 0,
     open_log: Callable[[str], LogWriter],
+    ticket_secret: bytes = b"",
+    now: float = 0.0,
 ) -> Runtime:
-    """Build the Runtime. `addresses`: host of an endpoint -> IP literal; a missing one is unresolved."""
+    """Build the Runtime. `addresses`: host of an endpoint -> IP literal; a missing one is unresolved.
+
+    `ticket_secret` (the same in all workers) and `now` (Unix time) make the keys of TLS session tickets.
+    TlsSettingError for files that TLS needs and that cannot be used.
+    """
     runtime = Runtime(config)
     for cluster in config.clusters:
         runtime.clusters[cluster.name] = _cluster(cluster, reactor, shared, addresses, worker)
     for listener in config.listeners:
-        runtime.listeners[listener.name] = _listener(listener, runtime, reactor, shared, worker, open_log)
+        tls = server_tls(listener, ticket_keys(ticket_secret, now)) if listener.tls is not None else None
+        runtime.listeners[listener.name] = _listener(
+            listener, runtime, reactor, shared, worker, open_log, tls
+        )
     return runtime
 
 
@@ -76,13 +88,14 @@ def milliseconds(seconds: float | None) -> int:
 def _cluster(
     setting: schema.Cluster, reactor: Reactor, shared: Shared, addresses: Addresses, worker: int
 ) -> Cluster:
+    tls = client_tls(setting) if setting.tls is not None else None
     endpoints = [
         Endpoint(
             endpoint.name or endpoint.address,
             endpoint.address,
             weight=endpoint.weight,
             labels=dict(endpoint.labels),
-            pool=_pool(setting, endpoint, reactor, addresses),
+            pool=_pool(setting, endpoint, reactor, addresses, tls),
             shared=shared,
             cluster=setting.name,
             worker=worker,
@@ -104,10 +117,15 @@ def _cluster(
 
 
 def _pool(
-    setting: schema.Cluster, endpoint: schema.Endpoint, reactor: Reactor, addresses: Addresses
+    setting: schema.Cluster,
+    endpoint: schema.Endpoint,
+    reactor: Reactor,
+    addresses: Addresses,
+    tls: ClientTls | None,
 ) -> ConnectionPool:
     host, port = split_address(endpoint.address)
-    connections = setting.connections
+    connections, socket = setting.connections, setting.socket
+    name = (setting.tls.sni if setting.tls is not None else None) or host
     return ConnectionPool(
         reactor,
         addresses.get(host),
@@ -119,6 +137,14 @@ def _pool(
         connect_ms=milliseconds(setting.timeouts.connect),
         idle_ms=milliseconds(setting.timeouts.idle),
         lifetime_ms=milliseconds(connections.lifetime),
+        tls=tls,
+        tls_name=name.encode(),
+        tls_name_is_ip=is_ip(name),
+        proxy_version={None: 0, "v1": 1, "v2": 2}[setting.proxy_protocol],
+        keepalive_s=math.ceil(socket.keepalive or 0),
+        user_timeout_ms=milliseconds(socket.user_timeout),
+        congestion=socket.congestion.encode() if socket.congestion else None,
+        fast_open=socket.fast_open > 0,
     )
 
 
@@ -129,6 +155,7 @@ def _listener(
     shared: Shared,
     worker: int,
     open_log: Callable[[str], LogWriter],
+    tls: ServerTls | None,
 ) -> Listener:
     timeouts, limits = setting.timeouts, setting.limits
     is_tcp = setting.protocol == "tcp"
@@ -156,8 +183,26 @@ def _listener(
         path_mode=PATH_MODES[setting.path],
         trusted=[str(network) for network in setting.trusted_proxies],
         trailers=(*TRAILERS, *setting.trailers),
-        authority=f"{host or 'localhost'}:{port}".encode(),
+        authority=b"localhost" if host.startswith("unix:") else f"{host or 'localhost'}:{port}".encode(),
+        tls=tls,
+        proxy_sources=[str(network) for network in setting.proxy_protocol],
+        handshake_ms=milliseconds(timeouts.handshake),
+        hsts=_hsts(setting.hsts) if setting.hsts else None,
+        redirect=_redirect(setting.https_redirect) if setting.https_redirect else None,
+        http2=None if isinstance(setting.http2, str) else setting.http2.model_dump(),
     )
+
+
+def _hsts(setting: transport.Hsts) -> bytes:
+    """The field line (RFC 6797, section 6.1)."""
+    value = f"max-age={int(setting.max_age)}"
+    value += "; includeSubDomains" if setting.include_subdomains else ""
+    value += "; preload" if setting.preload else ""
+    return f"Strict-Transport-Security: {value}\r\n".encode()
+
+
+def _redirect(setting: transport.HttpsRedirect) -> Respond:
+    return Respond(setting.status, https_port=setting.port)
 
 
 def _access_log(
@@ -174,6 +219,8 @@ def _access_log(
 
 def routes_of(setting: schema.Listener) -> Sequence[schema.Route]:
     """The routes of an http listener; `cluster` is shorthand for one that matches everything."""
+    if setting.https_redirect is not None:
+        return ()
     return setting.routes or (schema.Route(cluster=setting.cluster),)
 
 
@@ -224,7 +271,9 @@ def _route(
         captures=captures,
         response_ms=milliseconds(setting.timeouts.response) or (cluster.response_ms if cluster else 0),
         body_ms=milliseconds(setting.timeouts.body) or (cluster.body_ms if cluster else 0),
+        tunnel_ms=milliseconds(setting.timeouts.tunnel),
         body_limit=-1 if limit is None else limit,
+        max_tunnels=setting.limits.tunnels or 0,
         shared=shared,
         listener=listener.name,
         worker=worker,

@@ -30,6 +30,9 @@ async def resolve_hosts(hosts: Iterable[str], log: Log, timeout: float = START_T
     addresses: dict[str, str] = {}
     names = []
     for host in hosts:
+        if host.startswith("unix:"):
+            addresses[host] = host
+            continue
         try:
             addresses[host] = str(ipaddress.ip_address(host))
         except ValueError:

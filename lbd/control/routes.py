@@ -104,6 +104,9 @@ def conditions_of(match: schema.Match) -> list[Matcher]:
         (matchers.Cookie, match.cookie),
     ):
         found.extend(kind(name, values) for name, values in conditions.items())
+    if match.client_certificate is not None:
+        wanted = match.client_certificate
+        found.append(matchers.ClientCertificate(wanted.subject, wanted.san, wanted.fingerprint))
     return found
 
 

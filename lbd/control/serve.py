@@ -17,8 +17,11 @@ import uvloop
 
 from lbd.config import schema
 from lbd.control import systemd
+from lbd.control.certs.files import CertificateError
 from lbd.control.sockets import BindError, bound_address, listen
+from lbd.control.tls import TlsSettingError
 from lbd.control.worker import Worker
+from lbd.engine.foreign import MissingLibrary
 from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
@@ -48,8 +51,9 @@ class _Daemon:
         try:
             await worker.start()
             admin = await self._start_admin(worker)
-        except (BindError, OSError) as error:
-            self.log.error(f"cannot start: {error}")
+        except (BindError, CertificateError, TlsSettingError, MissingLibrary, OSError) as error:
+            for line in str(error).splitlines():
+                self.log.error(f"cannot start: {line}")
             return EXIT_FAILURE
         self._handle_signals(worker)
         # What was imported and compiled lives for ever: freezing it keeps full collections out of p99.
@@ -61,7 +65,7 @@ class _Daemon:
         await self._drain(worker)
         if admin is not None:
             admin.close()
-        worker.stop()
+        await worker.stop()
         self.log.info("stopped")
         return EXIT_OK
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import math
 import os
 import socket
+import stat
+from pathlib import Path
 
+from lbd.config import transport
 from lbd.config.units import join_address, split_address
 
 
@@ -13,8 +18,10 @@ class BindError(Exception):
     """An address cannot be listened on; str() says which and why."""
 
 
-def listen(address: str, backlog: int) -> socket.socket:
-    """A listening, non-blocking TCP socket; accepted sockets inherit the options that are set here."""
+def listen(address: str, backlog: int, options: transport.SocketOptions | None = None) -> socket.socket:
+    """A listening, non-blocking socket; accepted sockets inherit the options that are set here. BindError."""
+    if address.startswith("unix:"):
+        return _listen_unix(address, backlog)
     host, port = split_address(address)
     family = socket.AF_INET6 if not host or ":" in host else socket.AF_INET
     try:
@@ -22,11 +29,12 @@ def listen(address: str, backlog: int) -> socket.socket:
     except OSError as error:
         if host or error.errno != errno.EAFNOSUPPORT:
             raise _refused(address, error) from error
-        return listen(f"0.0.0.0:{port}", backlog)  # a kernel without IPv6: all addresses are the IPv4 ones
+        # a kernel without IPv6: all addresses are the IPv4 ones
+        return listen(f"0.0.0.0:{port}", backlog, options)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _set_options(made, address, options)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not host else 1)
         made.bind((("127.0.0.1" if host == "localhost" else host) or "::", port))
@@ -34,7 +42,78 @@ def listen(address: str, backlog: int) -> socket.socket:
     except OSError as error:
         made.close()
         raise _refused(address, error) from error
+    except BindError:
+        made.close()
+        raise
     return made
+
+
+def _set_options(made: socket.socket, address: str, options: transport.SocketOptions | None) -> None:
+    """Options of listeners. BindError for a congestion control that the kernel does not offer."""
+    if options is None:
+        return
+    if options.keepalive is not None:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, math.ceil(options.keepalive))
+    if options.user_timeout is not None:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(options.user_timeout * 1000))
+    if options.fast_open:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, options.fast_open)
+    if options.congestion is not None:
+        try_congestion(made, options.congestion, f"cannot listen on {address}")
+
+
+def try_congestion(made: socket.socket, name: str, what: str) -> None:
+    """Set it, or say which ones the kernel offers. BindError."""
+    try:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except OSError as error:
+        try:
+            offered = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read_text().split()
+        except OSError:
+            offered = []
+        raise BindError(
+            f"{what}: congestion control {name!r}: {os.strerror(error.errno or 0)}; "
+            f"this kernel allows {', '.join(offered) or 'others'}"
+        ) from error
+
+
+def _listen_unix(address: str, backlog: int) -> socket.socket:
+    """A Unix socket for everybody who may reach its directory; a socket that nobody serves is replaced."""
+    path = address.removeprefix("unix:")
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if _is_abandoned(path):
+            Path(path).unlink()
+        made.bind(path)
+        Path(path).chmod(0o666)
+        made.listen(backlog)
+    except OSError as error:
+        made.close()
+        raise _refused(address, error) from error
+    return made
+
+
+def _is_abandoned(path: str) -> bool:
+    """Whether it is a socket that a daemon left behind, and not one in use."""
+    try:
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
+def unlink_unix(address: str) -> None:
+    """After listening has ended."""
+    if address.startswith("unix:"):
+        with contextlib.suppress(FileNotFoundError):
+            Path(address.removeprefix("unix:")).unlink()
 
 
 def _new_socket(family: int) -> socket.socket:
@@ -48,5 +127,7 @@ def _refused(address: str, error: OSError) -> BindError:
 
 def bound_address(made: socket.socket) -> str:
     """Where it listens, the kernel's choice of port included."""
+    if made.family == socket.AF_UNIX:
+        return f"unix:{made.getsockname()}"
     name = made.getsockname()
     return join_address("" if name[0] == "::" else name[0], name[1])

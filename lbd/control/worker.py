@@ -9,17 +9,23 @@ import asyncio
 import os
 import resource
 import socket
+import time
 import traceback
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from lbd.config import schema
+from lbd.control.certs.keeper import CertificateKeeper
 from lbd.control.compile import Runtime, compile_runtime
 from lbd.control.resolve import hosts_of, keep_resolving, resolve_hosts
 from lbd.control.sockets import bound_address, listen
+from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
 from lbd.engine.acceptor import Acceptor
 from lbd.engine.accesslog import LogWriter
 from lbd.engine.cluster import Cluster
 from lbd.engine.reactor import Reactor
 from lbd.engine.shared import Shared
+from lbd.engine.tls import ServerTls
 from lbd.observe.log import Log
 
 DRAIN_POLL_SECONDS = 0.02
@@ -37,7 +43,9 @@ class Worker:
         self.runtime: Runtime | None = None
         self.acceptors: list[Acceptor] = []
         self.draining = False
+        self.keeper = CertificateKeeper(config, log)
         self._resolving: asyncio.Task[None] | None = None
+        self._rotating: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Worker listeners={len(self.acceptors)} {self.reactor!r}>"
@@ -48,19 +56,77 @@ class Worker:
         limit = raise_fd_limit(self.log)
         self.reactor.max_clients = max(1, (limit - min(RESERVED_FDS, limit // 4)) // 2)
         addresses = await resolve_hosts(hosts_of(self.config), self.log)
-        self.runtime = compile_runtime(self.config, self.reactor, self.shared, addresses, open_log=LogWriter)
+        self.keeper.load()
+        self.runtime = compile_runtime(
+            self.config,
+            self.reactor,
+            self.shared,
+            addresses,
+            open_log=LogWriter,
+            ticket_secret=self.shared.secret,
+            now=time.time(),
+        )
+        self._watch_problems(self.runtime)
         self._bind(self.runtime)
+        self._start_tls(self.runtime)
         self.reactor.start()
         if any(not e.available for c in self.runtime.clusters.values() for e in c.endpoints):
             self._resolving = asyncio.create_task(
                 keep_resolving(self.runtime.clusters.values(), self.log, Cluster.rebuild)
             )
 
+    def _watch_problems(self, runtime: Runtime) -> None:
+        """Let the engine say what it can only say in passing."""
+        for listener in runtime.listeners.values():
+            listener.on_refused = self._on_refused if self.log.shows("debug") else None
+        for cluster in runtime.clusters.values():
+            for endpoint in cluster.endpoints:
+                endpoint.pool.on_problem = partial(self._on_tls_problem, f"{cluster.name}/{endpoint.name}")
+        for setting in self.config.clusters:
+            if setting.tls is not None and setting.tls.insecure_skip_verify:
+                self.log.warning(
+                    f"cluster {setting.name}: certificates are not verified (insecure_skip_verify)"
+                )
+        for listener_setting in self.config.listeners:
+            if listener_setting.tls is not None and listener_setting.tls.ocsp_stapling:
+                self.log.warning(
+                    f"listener {listener_setting.name}: ocsp_stapling does nothing: authorities end OCSP "
+                    "in favour of short-lived certificates and CRLs (Let's Encrypt did in 2025)"
+                )
+
+    def _start_tls(self, runtime: Runtime) -> None:
+        targets = {name: one.tls for name, one in runtime.listeners.items() if one.tls is not None}
+        if targets:
+            self.keeper.start(targets, self._publish)
+            self._rotating = asyncio.create_task(self._rotate_tickets(list(targets.values())))
+
+    def _publish(self, paths: Mapping[bytes, bytes]) -> None:
+        """Answers to ACME's HTTP-01 challenges, on all http listeners."""
+        assert self.runtime is not None
+        for listener in self.runtime.listeners.values():
+            listener.well_known = dict(paths) or None
+
+    async def _rotate_tickets(self, targets: Sequence[ServerTls]) -> None:
+        while True:
+            await asyncio.sleep(TICKET_EPOCH_SECONDS - time.time() % TICKET_EPOCH_SECONDS)
+            keys = ticket_keys(self.shared.secret, time.time())
+            for target in targets:
+                if target.has_tickets:
+                    target.set_ticket_keys(keys)
+
+    def _on_refused(self, listener: str, client: str, reason: str, why: str) -> None:
+        self.log.debug(f"listener {listener}: {client}: {reason}: {why}")
+
+    def _on_tls_problem(self, endpoint: str, why: str) -> None:
+        self.log.warning(f"endpoint {endpoint}: TLS failed: {why}")
+
     def _bind(self, runtime: Runtime) -> None:
         made: list[tuple[schema.Listener, socket.socket]] = []
         try:
             for setting in self.config.listeners:
-                made.extend((setting, listen(address, setting.backlog)) for address in setting.bind)
+                made.extend(
+                    (setting, listen(address, setting.backlog, setting.socket)) for address in setting.bind
+                )
         except BaseException:
             for _, one in made:
                 one.close()
@@ -75,7 +141,8 @@ class Worker:
                     on_problem=self._on_accept_problem,
                 )
             )
-            self.log.info(f"listener {setting.name}: listening on {address} ({setting.protocol})")
+            over = "+tls" if setting.tls is not None else ""
+            self.log.info(f"listener {setting.name}: listening on {address} ({setting.protocol}{over})")
 
     def _on_fault(self, error: BaseException) -> None:
         """An exception left a handler: a defect of lbd that cost one connection."""
@@ -106,10 +173,12 @@ class Worker:
             left = sum(listener.open_connections for listener in listeners)
         return left
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Let go of everything; what is still open is closed by the kernel."""
-        if self._resolving is not None:
-            self._resolving.cancel()
+        for task in (self._resolving, self._rotating):
+            if task is not None:
+                task.cancel()
+        await self.keeper.stop()
         self.reactor.stop()
         if self.runtime is not None:
             for writer in self.runtime.log_writers.values():

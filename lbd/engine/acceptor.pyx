@@ -14,7 +14,9 @@ from lbd.engine cimport sys as c
 from lbd.engine.downstream_http1 cimport Http1Downstream
 from lbd.engine.exchange cimport Downstream, Listener
 from lbd.engine.forwarded cimport format_address
-from lbd.engine.reactor cimport Handler, Stream, open_stream
+from lbd.engine.greeting cimport Greeting, begin_protocol
+from lbd.engine.matchers cimport in_networks
+from lbd.engine.reactor cimport Handler, Stream, open_stream, register_stream
 from lbd.engine.tunnel cimport Tunnel, TunnelClient
 
 cdef enum:
@@ -93,33 +95,54 @@ cdef class Acceptor(Handler):
         return 0
 
     cdef int _open(self, int fd, c.sockaddr_storage* address) except -1:
+        """A Downstream for a new connection; the common case, plain HTTP, knows at once which one."""
         cdef Listener listener = self.listener
         cdef Downstream downstream
-        cdef TunnelClient client
-        cdef Http1Downstream http
-        if self.tcp:
-            client = TunnelClient.__new__(TunnelClient)
-            downstream = client
+        cdef Stream stream
+        cdef bint greets = listener.tls is not None or listener.proxy_sources is not None
+        if greets:
+            downstream = Greeting.__new__(Greeting)
+        elif self.tcp:
+            downstream = TunnelClient.__new__(TunnelClient)
         else:
-            http = Http1Downstream.__new__(Http1Downstream)
-            downstream = http
+            downstream = Http1Downstream.__new__(Http1Downstream)
+        if listener.tls is None:
+            stream = open_stream(listener.reactor, fd, downstream)
+        else:
+            stream = listener.tls.open()
+            register_stream(stream, listener.reactor, fd, downstream)
         downstream.listener = listener
-        downstream.stream = open_stream(listener.reactor, fd, downstream)
+        downstream.stream = stream
         _take_address(downstream, address)
         listener.enlist(downstream)
+        if greets:
+            return self._greet(<Greeting> downstream)
         if self.tcp:
-            (<Tunnel> Tunnel.__new__(Tunnel)).start(client)
-        else:
-            downstream.stream.set_timer(listener.head_ms)
+            return (<Tunnel> Tunnel.__new__(Tunnel)).start(<TunnelClient> downstream)
+        stream.set_timer(listener.head_ms)
+        return 0
+
+    cdef int _greet(self, Greeting greeting) except -1:
+        cdef Listener listener = self.listener
+        greeting.tcp = self.tcp
+        greeting.secure = listener.tls is not None
+        greeting.wants_proxy = listener.proxy_sources is not None and in_networks(
+            <const uint8_t*> <const char*> listener.proxy_sources, len(listener.proxy_sources), greeting.peer)
+        greeting.stream.set_timer(listener.handshake_ms)
+        if not greeting.wants_proxy and not greeting.secure:
+            return begin_protocol(greeting, False, self.tcp)
         return 0
 
 
 cdef void _take_address(Downstream downstream, const c.sockaddr_storage* address) noexcept:
     """The peer's address as 16 bytes and as text."""
     memset(downstream.peer, 0, 16)
+    downstream.peer_port = 0
     if address.ss_family == c.AF_INET:
         downstream.peer[10] = downstream.peer[11] = 0xff
         memcpy(downstream.peer + 12, &(<const c.sockaddr_in*> address).sin_addr, 4)
+        downstream.peer_port = c.ntohs((<const c.sockaddr_in*> address).sin_port)
     elif address.ss_family == c.AF_INET6:
         memcpy(downstream.peer, &(<const c.sockaddr_in6*> address).sin6_addr, 16)
+        downstream.peer_port = c.ntohs((<const c.sockaddr_in6*> address).sin6_port)
     downstream.peer_text_len = <uint8_t> format_address(downstream.peer, downstream.peer_text)

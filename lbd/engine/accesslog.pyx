@@ -259,7 +259,7 @@ cdef class TextLog(AccessLog):
             out = _put_escaped(_put(out, b'","host":"'), HEAD.authority, HEAD.authority_len)
             out = _put_escaped(_put(out, b'","target":"'), HEAD.base + HEAD.target, HEAD.target_len)
             out = _put(out, b'"')
-        out = _put_number(_put(out, b',"protocol":"HTTP/1.'), x.minor)
+        out = _put(out, b',"protocol":"HTTP/2.0') if x.http2 else _put_number(_put(out, b',"protocol":"HTTP/1.'), x.minor)
         out = _put_number(_put(out, b'","status":'), x.status)
         out = _put_number(_put(out, b',"bytes_received":'), x.bytes_received)
         out = _put_number(_put(out, b',"bytes_sent":'), x.bytes_sent)
@@ -287,7 +287,7 @@ cdef class TextLog(AccessLog):
         if parsed:
             out = _put_escaped(out, HEAD.base, HEAD.method_len)
             out = _put_escaped(_put(out, b" "), HEAD.base + HEAD.target, HEAD.target_len)
-            out = _put_number(_put(out, b" HTTP/1."), x.minor)
+            out = _put(out, b" HTTP/2.0") if x.http2 else _put_number(_put(out, b" HTTP/1."), x.minor)
         else:
             out = _put(out, b"-")
         out = _put_number(_put(out, b'" '), x.status)

@@ -6,10 +6,30 @@ Not on the path of a proxied request, so plain bytes formatting serves.
 
 from http import HTTPStatus
 
-from lbd.engine.reasons cimport reason_code, reason_status
+from lbd.engine.reasons cimport (
+    R_DEADLINE, R_NO_ROUTE, R_RESPONSE_BODY_TIMEOUT, R_RESPONSE_TIMEOUT, reason_code, reason_status,
+)
 
 PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 PHRASES[413] = b"Content Too Large"                 # RFC 9110's name; Python 3.11 has the old one
+
+
+cdef int grpc_status(int reason) noexcept:
+    """The gRPC status code of a reason (gRPC: HTTP to gRPC Status Code Mapping, and what lbd knows better)."""
+    cdef int status = reason_status(reason)
+    if reason == R_DEADLINE or reason == R_RESPONSE_TIMEOUT or reason == R_RESPONSE_BODY_TIMEOUT:
+        return 4                                    # DEADLINE_EXCEEDED
+    if reason == R_NO_ROUTE:
+        return 12                                   # UNIMPLEMENTED
+    if status == 413 or status == 431:
+        return 8                                    # RESOURCE_EXHAUSTED
+    if status >= 502 or status == 429:
+        return 14                                   # UNAVAILABLE
+    if status == 403:
+        return 7                                    # PERMISSION_DENIED
+    if status == 401:
+        return 16                                   # UNAUTHENTICATED
+    return 13 if status != 499 else 1               # INTERNAL, CANCELLED
 
 
 cdef bytes error_fields(int reason, bint as_json):

@@ -24,6 +24,7 @@ cdef class Http1Downstream(Downstream):
     cdef uint64_t body_started      # ms
     cdef uint8_t state
     cdef uint8_t framing            # of the response being written
+    cdef bint served                # a request has been read on it
     cdef bint close_after           # the connection ends with this response
     cdef bint body_unread           # the answer came before the end of the request
     cdef bint unparsed              # inbuf may hold a whole head that nobody has looked at
@@ -32,18 +33,16 @@ cdef class Http1Downstream(Downstream):
     cdef int _read_head(self) except -1
     cdef bint _worth_parsing(self, const char* fresh, size_t n, size_t old) noexcept
     cdef int _take_head(self, char* p, size_t n, bint* more) except -1
+    cdef bint _is_preface(self, const char* p, size_t n) noexcept
+    cdef int _become_http2(self, const char* p, size_t n, bint* more) except -1
     cdef int _begin(self, Head* head, char* p, size_t n) except -1
-    cdef Exchange _open_exchange(self, Head* head)
-    cdef bint _prefers_json(self, const Head* head) noexcept
-    cdef int _route(self, Exchange x, Head* head, const char** path, size_t* path_len) except -1
-    cdef int _write_head(self, Exchange x, Head* head, const char* path, size_t path_len) except -1
+    cdef Exchange _open(self, const Head* head)
+    cdef bytes _own_fields(self, const Head* head)
     cdef int _take_body(self, Exchange x, Head* head, char* p, size_t n) except -1
     cdef void _watch_body(self) noexcept
     cdef int _pump(self, Exchange x) except -1
     cdef int _written(self, int result) noexcept
     cdef int _refuse(self, int reason) except -1
-    cdef int _respond(self, Exchange x, Head* head) except -1
-    cdef int _answer(self, Exchange x, int status, bytes fields, bytes body) except -1
     cdef int _after_response(self) except -1
     cdef void _linger(self)
     cdef int _read_lingering(self) except -1

@@ -12,36 +12,34 @@ queue, write, linger. A client that closes or half-closes while its response is 
 """
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 cimport cython
 
-from lbd.engine.answers cimport error_body, error_fields, whole_answer
+from lbd.engine.answers cimport whole_answer
 from lbd.engine.body cimport BODY_DONE, BODY_ERROR, Body, body_decode, body_init
 from lbd.engine.buffer cimport (
     buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve,
 )
+from lbd.engine.downstream_http2 cimport Http2Downstream
 from lbd.engine.exchange cimport (
-    INLINE_BODY_MAX, Downstream, Exchange, Listener, new_exchange,
-)
-from lbd.engine.forwarded cimport find_client
-from lbd.engine.fields cimport find_field, same_name
+    INLINE_BODY_MAX, Downstream, Exchange, )
+from lbd.engine.fields cimport find_field
 from lbd.engine.http1 cimport (
-    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, M_GET, M_HEAD, MAX_FIELDS, PARSE_DONE, PARSE_MORE, Field, Head,
+    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, M_HEAD, MAX_FIELDS, PARSE_DONE, PARSE_MORE, Field, Head,
     parse_request,
 )
-from lbd.engine.path cimport PATH_BAD, PATH_CHANGED, PATH_ROOM, path_of
+from lbd.engine.intake cimport open_exchange, respond, take_request
+from lbd.engine.path cimport PATH_ROOM
 from lbd.engine.reactor cimport (
     IO_AGAIN, READ_SIZE, WRITE_BLOCKED, WRITE_DONE, WRITE_ERROR, Reactor, Stream,
 )
 from lbd.engine.reasons cimport (
-    R_BAD_REQUEST, R_BODY_TIMEOUT, R_BODY_TOO_LARGE, R_CLIENT_GONE, R_HEAD_TIMEOUT, R_NO_ROUTE, R_QUEUE_TIMEOUT,
-    R_WRITE_TIMEOUT, reason_status,
-)
+    R_BAD_REQUEST, R_BODY_TIMEOUT, R_BODY_TOO_LARGE, R_CLIENT_GONE, R_HEAD_TIMEOUT, R_QUEUE_TIMEOUT,
+    R_WRITE_TIMEOUT, )
 from lbd.engine.rewrite cimport (
-    ADDITIONS_MAX, RequestRewrite, frame_chunk, write_request, write_response, write_trailers,
+    frame_chunk, write_response, write_trailers,
 )
-from lbd.engine.router cimport RequestView, Respond, Route
 from lbd.engine.tunnel cimport Tunnel
 
 cdef enum:
@@ -196,126 +194,50 @@ cdef class Http1Downstream(Downstream):
         if status == PARSE_DONE:
             return self._begin(&HEAD, p, n)
         if status < 0:
+            if self._is_preface(p, n):
+                return self._become_http2(p, n, more)
             return self._refuse(-status)
         return 0
 
+    cdef bint _is_preface(self, const char* p, size_t n) noexcept:
+        """Does an HTTP/2 client begin here (RFC 9113 3.4, by prior knowledge)? Over TLS it would have said so by ALPN."""
+        return (not self.listener.http2.off and not self.secure and not self.served
+                and memcmp(p, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", min(n, <size_t> 24)) == 0)
+
+    cdef int _become_http2(self, const char* p, size_t n, bint* more) except -1:
+        cdef Http2Downstream other
+        if n < 24:
+            more[0] = True
+            return 0
+        other = Http2Downstream.__new__(Http2Downstream)
+        other.take_over(self)
+        self.state = D_LINGER
+        other.open()
+        return other.feed(p, n)
+
     cdef int _begin(self, Head* head, char* p, size_t n) except -1:
         """A whole head at p: from here to the endpoint, or to an answer of lbd's own."""
-        cdef Exchange x = self._open_exchange(head)
-        cdef const char* path = NULL
-        cdef size_t path_len = 0
-        cdef int reason = self._route(x, head, &path, &path_len)
-        if reason == 0 and head.framing == BODY_LENGTH and x.route.body_limit >= 0 and (
-                head.content_length > x.route.body_limit):
-            reason = R_BODY_TOO_LARGE
-        if reason == 0 and x.cluster is not None:
-            self._write_head(x, head, path, path_len)
+        cdef Exchange x = self._open(head)
+        cdef int reason = take_request(self, x, head)
         if self.listener.wants_head:
             x.raw_head = p[:head.length]
         self._take_body(x, head, p, n)
         if reason:
             return x.fail(reason)
-        if x.route.respond is not None:
-            return self._respond(x, head)
+        if x.respond is not None:
+            return respond(self, x, head)
         x.start()
         if self.stream is not None and self.stream.hangup and not x.finished and x.request_done:
             return x.on_client_gone(R_CLIENT_GONE)
         return 0
 
-    cdef Exchange _open_exchange(self, Head* head):
-        cdef Exchange x = new_exchange(self)
-        cdef uint64_t high, low
-        cdef const char* digits = b"0123456789abcdef"
-        cdef int i
+    cdef Exchange _open(self, const Head* head):
+        cdef Exchange x = open_exchange(self, head)
         self.exchange = x
+        self.served = True
         self.state = D_BUSY
         self.stream.set_timer(0)
-        x.route = self.listener.unrouted
-        high = self.stream.reactor.random()
-        low = self.stream.reactor.random()
-        for i in range(16):
-            x.request_id[i] = digits[high & 15]
-            x.request_id[16 + i] = digits[low & 15]
-            high >>= 4
-            low >>= 4
-        memcpy(x.client, self.peer, 16)
-        if head == NULL:
-            return x
-        x.method = head.method
-        x.minor = head.minor
-        x.keep_alive = head.keep_alive and not self.listener.draining
-        x.request_framing = head.framing
-        x.as_json = self._prefers_json(head)
-        if head.n_forwarded:
-            find_client(self.listener, head, self.peer, x.client)
         return x
-
-    cdef bint _prefers_json(self, const Head* head) noexcept:
-        cdef int at = find_field(head, b"accept", 6, 0)
-        if at < 0 or head.fields[at].value_len < 16:
-            return False
-        return same_name(head.base + head.fields[at].value, b"application/json", 16)
-
-    cdef int _route(self, Exchange x, Head* head, const char** path, size_t* path_len) except -1:
-        """Normal form of the path, then the route. 0 or a Reason; *path stays NULL when the target is kept."""
-        cdef RequestView view
-        cdef Route route
-        cdef int status = path_of(head, self.listener.path_mode, PATH, &view.path, &view.path_len)
-        if status == PATH_BAD:
-            return R_BAD_REQUEST
-        if status == PATH_CHANGED:
-            path[0] = view.path
-            path_len[0] = view.path_len
-        view.head = head
-        view.client = x.client
-        route = self.listener.router.match(&view, None)
-        if route is None:
-            return R_NO_ROUTE
-        x.route = route
-        x.cluster = route.cluster
-        return 0
-
-    cdef int _write_head(self, Exchange x, Head* head, const char* path, size_t path_len) except -1:
-        """The head for endpoints into x.head, with room for a small body behind it."""
-        cdef RequestRewrite how
-        cdef Listener listener = self.listener
-        cdef bytes host = x.cluster.host
-        cdef size_t room
-        cdef int at
-        how.path = path
-        how.path_len = path_len
-        how.replace_host = head.absolute or host is not None or head.authority == NULL
-        if head.authority == NULL:
-            head.authority = <const char*> listener.authority
-            head.authority_len = <uint32_t> len(listener.authority)
-        how.host = head.authority
-        how.host_len = head.authority_len
-        if host is not None:
-            how.host = <const char*> host
-            how.host_len = len(host)
-        how.client = self.peer_text
-        how.client_len = self.peer_text_len
-        how.secure = False
-        how.trusted = head.n_forwarded != 0 and listener.trusts(self.peer)
-        how.request_id = x.request_id
-        how.keep_request_id = False
-        if how.trusted:
-            at = find_field(head, b"x-request-id", 12, 0)
-            if at >= 0 and head.fields[at].value_len:
-                how.keep_request_id = True
-                if head.fields[at].value_len == 32:
-                    memcpy(x.request_id, head.base + head.fields[at].value, 32)
-        how.upgrade = (head.upgrade >= 0 and head.method == M_GET and head.minor == 1 and head.framing == BODY_NONE
-                       and head.fields[head.upgrade].value_len == 9
-                       and same_name(head.base + head.fields[head.upgrade].value, b"websocket", 9))
-        x.upgrade = how.upgrade
-        room = head.length + 2 * head.authority_len + how.host_len + ADDITIONS_MAX
-        if head.framing == BODY_LENGTH and head.content_length <= INLINE_BODY_MAX:
-            room += <size_t> head.content_length
-        if room > x.head_cap:
-            x.grow_head(room)
-        x.head_len = <uint32_t> write_request(x.head, head, &how)
-        return 0
 
     cdef int _take_body(self, Exchange x, Head* head, char* p, size_t n) except -1:
         """What follows the head: a small whole body goes with it, all else waits in inbuf."""
@@ -328,8 +250,7 @@ cdef class Http1Downstream(Downstream):
                 or (head.content_length <= INLINE_BODY_MAX and <uint64_t> head.content_length <= n - used)):
             length = <size_t> head.content_length
             if x.head_len:
-                memcpy(x.head + x.head_len, p + used, length)
-                x.head_len += <uint32_t> length
+                x.take_inline(p + used, length)
             x.bytes_received = length
             x.request_done = True
             used += length
@@ -418,8 +339,14 @@ cdef class Http1Downstream(Downstream):
         self.close_after = (not x.keep_alive or not x.request_done or self.framing == BODY_CLOSE
                             or self.listener.draining)
         self.pending_head = <uint32_t> write_response(
-            self.stream.reactor.scratch, head, self.framing, self.close_after, x.minor == 0)
+            self.stream.reactor.scratch, head, self.framing, self.close_after, x.minor == 0, self._own_fields(head))
         return 0
+
+    cdef bytes _own_fields(self, const Head* head):
+        """HSTS over TLS, unless the endpoint has its own policy."""
+        if not self.secure or self.listener.hsts is None:
+            return None
+        return None if find_field(head, b"strict-transport-security", 25, 0) >= 0 else self.listener.hsts
 
     cdef int write_body(self, Exchange x, char* p, size_t n, Body* end) except -100:
         cdef Reactor reactor = self.stream.reactor
@@ -459,7 +386,7 @@ cdef class Http1Downstream(Downstream):
     cdef int write_informational(self, Exchange x, Head* head) except -1:
         cdef size_t n
         if x.minor == 1:
-            n = write_response(self.stream.reactor.scratch, head, BODY_NONE, False, False)
+            n = write_response(self.stream.reactor.scratch, head, BODY_NONE, False, False, None)
             self._written(self.stream.write(self.stream.reactor.scratch, n))
         return 0
 
@@ -470,7 +397,7 @@ cdef class Http1Downstream(Downstream):
 
     cdef int become_tunnel(self, Exchange x, Head* head, const char* rest, size_t n) except -1:
         cdef Reactor reactor = self.stream.reactor
-        cdef size_t length = write_response(reactor.scratch, head, BODY_NONE, False, False)
+        cdef size_t length = write_response(reactor.scratch, head, BODY_NONE, False, False, None)
         cdef Tunnel tunnel = Tunnel.__new__(Tunnel)
         cdef int result = self.stream.write2(reactor.scratch, length, rest, n)
         x.bytes_sent += n
@@ -487,24 +414,14 @@ cdef class Http1Downstream(Downstream):
 
     cdef int _refuse(self, int reason) except -1:
         """A head that is none: answer and close; nothing of it goes further."""
-        cdef Exchange x = self._open_exchange(NULL)
+        cdef Exchange x = self._open(NULL)
         x.minor = 1
         return x.fail(reason)
 
-    cdef int reply(self, Exchange x, int reason) except -1:
-        return self._answer(x, reason_status(reason), error_fields(reason, x.as_json),
-                            error_body(reason, x.request_id[:32], x.as_json))
-
-    cdef int _respond(self, Exchange x, Head* head) except -1:
-        """The answer that the route gives."""
-        cdef Respond respond = x.route.respond
-        x.status = <unsigned short> respond.status
-        x.response_begun = True
-        self._answer(x, respond.status, respond.headers, respond.body)
-        return x.finish(True)
-
-    cdef int _answer(self, Exchange x, int status, bytes fields, bytes body) except -1:
+    cdef int answer(self, Exchange x, int status, bytes fields, bytes body) except -1:
         cdef bytes answer
+        if self.secure and self.listener.hsts is not None:
+            fields += self.listener.hsts
         self.close_after = not x.keep_alive or not x.request_done or self.listener.draining
         self.framing = BODY_LENGTH
         answer = whole_answer(status, fields, body, x.method == M_HEAD, self.close_after, x.minor == 0)

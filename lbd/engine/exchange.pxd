@@ -8,13 +8,19 @@ from lbd.engine.cluster cimport Cluster, Endpoint
 from lbd.engine.http1 cimport Field, Head, Limits
 from lbd.engine.pool cimport PooledConnection, Waiter
 from lbd.engine.reactor cimport Handler, Reactor, Stream
-from lbd.engine.router cimport Route, Router
+from lbd.engine.router cimport Respond, Route, Router
 from lbd.engine.shared cimport ListenerStats
+from lbd.engine.tls cimport ClientIdentity, ServerTls
 
 cdef enum:
     HEAD_BLOCK = 2048               # a request head that fits is kept in a block of the worker's free list
     INLINE_BODY_MAX = 16384         # a whole body up to this size travels, and is replayed, with the head
     INFORMATIONAL_MAX = 16          # 1xx heads that one exchange may pass
+
+
+cdef struct Http2Limits:                # see ListenerHttp2 in the schema
+    bint off
+    uint32_t streams, window, header_table, continuations, settings, pending_acks, resets, glitches
 
 
 cdef class AccessLog:
@@ -37,6 +43,14 @@ cdef class Listener:
     cdef uint64_t head_ms, body_ms, idle_ms, write_ms, tunnel_ms
     cdef int path_mode                      # path.PATH_NORMALIZE, ...
     cdef bytes trusted                      # network table
+    cdef bytes proxy_sources                # network table of those that send a PROXY header, or None
+    cdef readonly ServerTls tls             # or None
+    cdef bytes hsts                         # field line for responses over TLS, or None
+    cdef Respond redirect                   # answers everything with the way to https, or None
+    cdef public dict well_known             # path -> body of ACME challenges under way, or None
+    cdef uint64_t handshake_ms
+    cdef public object on_refused           # called with (listener, client, reason, why), or None
+    cdef Http2Limits http2
     cdef frozenset trailers
     cdef bytes authority                    # for HTTP/1.0 requests without Host
     cdef public bint draining
@@ -65,6 +79,11 @@ cdef class Downstream(Handler):
     cdef uint8_t[16] peer                   # IPv4 mapped into IPv6
     cdef char[46] peer_text
     cdef uint8_t peer_text_len
+    cdef bint secure                        # over TLS
+    cdef uint16_t peer_port
+    cdef uint16_t local_port                # with local, from a PROXY header; 0: ask the socket
+    cdef uint8_t[16] local
+    cdef ClientIdentity identity            # of a verified client certificate, or None
     cdef void* listed_prev                  # in Listener.first
     cdef void* listed_next
 
@@ -75,8 +94,12 @@ cdef class Downstream(Handler):
     cdef Stream splice_sink(self, Exchange x) noexcept
     cdef int resume_request(self, Exchange x) except -1
     cdef int reply(self, Exchange x, int reason) except -1
+    cdef int answer(self, Exchange x, int status, bytes fields, bytes body) except -1
+    cdef void take_over(self, Downstream old) noexcept
     cdef int become_tunnel(self, Exchange x, Head* head, const char* rest, size_t n) except -1
     cdef int on_finished(self, Exchange x, bint clean) except -1
+    cdef void wait(self, uint64_t after_ms) noexcept
+    cdef bint is_blocked(self, Exchange x) noexcept
 
 
 cdef class Upstream(PooledConnection):
@@ -96,10 +119,16 @@ cdef class Exchange(Waiter):
     cdef Upstream upstream
     cdef Listener listener
     cdef Route route
+    cdef Respond respond                    # answered by lbd itself, in place of a cluster
     cdef Cluster cluster
     cdef Endpoint endpoint
     cdef char* head                         # request as written for endpoints, with a small body; kept for replay
     cdef uint32_t head_len, head_cap
+    cdef uint32_t inline_len                # body bytes behind the head: all of the body, as payload
+    cdef uint64_t deadline                  # ms on the wheel's clock (grpc-timeout), 0 = none
+    cdef int grpc_status                    # -1: none seen
+    cdef bint grpc
+    cdef bint http2                         # the client's protocol
     cdef uint64_t started_us, sent_us
     cdef uint64_t bytes_received, bytes_sent
     cdef uint64_t pick_key
@@ -124,6 +153,9 @@ cdef class Exchange(Waiter):
     cdef char[32] request_id
 
     cdef int grow_head(self, size_t room) except -1
+    cdef int take_inline(self, const char* p, size_t n) except -1
+    cdef uint64_t within_deadline(self, uint64_t after_ms) noexcept
+    cdef bint past_deadline(self) noexcept
     cdef int start(self) except -1
     cdef int _next_endpoint(self, Endpoint avoid) except -1
     cdef int _connect(self) except? -100

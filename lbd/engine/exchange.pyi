@@ -1,9 +1,10 @@
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from lbd.engine.cluster import Cluster
 from lbd.engine.reactor import Reactor
-from lbd.engine.router import Router
+from lbd.engine.router import Respond, Router
 from lbd.engine.shared import Shared
+from lbd.engine.tls import ServerTls
 
 class AccessLog: ...
 
@@ -14,6 +15,9 @@ class Listener:
     cluster: Cluster | None
     access_log: AccessLog | None
     draining: bool
+    tls: ServerTls | None
+    well_known: dict[bytes, bytes] | None
+    on_refused: Callable[[str, str, str, str], None] | None
     def __init__(
         self,
         name: str,
@@ -40,6 +44,12 @@ class Listener:
         trusted: Iterable[str] = (),
         trailers: Iterable[str] = (),
         authority: bytes = ...,
+        tls: ServerTls | None = None,
+        proxy_sources: Iterable[str] = (),
+        handshake_ms: int = ...,
+        hsts: bytes | None = None,
+        redirect: Respond | None = None,
+        http2: Mapping[str, int] | None = None,
     ) -> None: ...
     @property
     def open_connections(self) -> int: ...

@@ -15,10 +15,12 @@ if its method is idempotent and all of it is still held. Nothing else is repeate
 
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cimport cython
 
+from lbd.engine.answers cimport error_body, error_fields
 from lbd.engine.cluster cimport Cluster, Endpoint
 from lbd.engine.http1 cimport (
     M_DELETE, M_GET, M_HEAD, M_OPTIONS, M_PUT, M_TRACE, Head,
@@ -26,13 +28,15 @@ from lbd.engine.http1 cimport (
 from lbd.engine.matchers cimport in_networks
 from lbd.engine.path cimport PATH_NORMALIZE
 from lbd.engine.pool cimport PooledConnection, Waiter
+from lbd.engine.preamble cimport write_preamble
 from lbd.engine.reactor cimport WRITE_BLOCKED, WRITE_ERROR, Handler, Reactor, Stream
 from lbd.engine.reasons cimport (
     R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_UPSTREAM_RESET, reason_status,
 )
-from lbd.engine.router cimport Route, Router
+from lbd.engine.router cimport Respond, Route, Router
 from lbd.engine.shared cimport STATUS_SLOT, ListenerStats, Shared, histogram_add
 from lbd.engine.sys cimport monotonic_us
+from lbd.engine.tls cimport ServerTls
 
 from lbd.engine.matchers import network_table
 
@@ -55,7 +59,8 @@ cdef class Listener:
                   head_ms=10000, body_ms=30000, idle_ms=75000, write_ms=30000, tunnel_ms=3600000,
                   request_line=8192, head=32768, fields=100, body=-1, connections=20000,
                   body_rate=0, bint keep_underscore=False, int path_mode=PATH_NORMALIZE, trusted=(), trailers=(),
-                  bytes authority=b"localhost"):
+                  bytes authority=b"localhost", ServerTls tls=None, proxy_sources=(), handshake_ms=10000,
+                  bytes hsts=None, Respond redirect=None, dict http2=None):
         self.name = name
         self.reactor = reactor
         self.router = router
@@ -79,6 +84,21 @@ cdef class Listener:
             self.unrouted = Route("-", shared=shared, listener=name, worker=worker)
         self.path_mode = path_mode
         self.trusted = network_table(trusted)
+        self.proxy_sources = network_table(proxy_sources) if proxy_sources else None
+        self.tls = tls
+        self.handshake_ms = handshake_ms
+        self.hsts = hsts
+        self.redirect = redirect
+        self.http2.off = http2 is None
+        if http2 is not None:
+            self.http2.streams = http2["streams"]
+            self.http2.window = http2["window"]
+            self.http2.header_table = http2["header_table"]
+            self.http2.continuations = http2["continuations"]
+            self.http2.settings = http2["settings"]
+            self.http2.pending_acks = http2["pending_acks"]
+            self.http2.resets = http2["resets"]
+            self.http2.glitches = http2["glitches"]
         self.trailers = frozenset(name.lower().encode() for name in trailers)
         self.authority = authority
         self.acceptors = []
@@ -190,7 +210,38 @@ cdef class Downstream(Handler):
 
     cdef int reply(self, Exchange x, int reason) except -1:
         """Answer with an error of lbd's own."""
+        return self.answer(x, reason_status(reason), error_fields(reason, x.as_json),
+                           error_body(reason, x.request_id[:32], x.as_json))
+
+    cdef int answer(self, Exchange x, int status, bytes fields, bytes body) except -1:
+        """Answer with a whole response of lbd's own; fields: lines with their CRLF, without framing."""
         raise NotImplementedError
+
+    cdef void take_over(self, Downstream old) noexcept:
+        """Stand in the place of another that has found out what is spoken on its stream."""
+        old.listener.delist(old)
+        old.listener.reactor.retired.append(old)        # it is up the call stack
+        self.listener = old.listener
+        self.stream = old.stream
+        self.stream.handler = self
+        memcpy(self.peer, old.peer, 16)
+        memcpy(self.peer_text, old.peer_text, sizeof(old.peer_text))
+        self.peer_text_len = old.peer_text_len
+        self.peer_port = old.peer_port
+        self.local_port = old.local_port
+        memcpy(self.local, old.local, 16)
+        self.secure = old.secure
+        self.identity = old.identity
+        old.stream = None
+        self.listener.enlist(self)
+
+    cdef void wait(self, uint64_t after_ms) noexcept:
+        """The deadline of what the exchange waits for now; 0 = none."""
+        self.stream.set_timer(after_ms)
+
+    cdef bint is_blocked(self, Exchange x) noexcept:
+        """Has the client not taken what was written so far?"""
+        return self.stream.out.data != NULL or self.stream.blocked
 
     cdef int become_tunnel(self, Exchange x, Head* head, const char* rest, size_t n) except -1:
         """The endpoint switched protocols; `rest` came with its head."""
@@ -238,6 +289,7 @@ cdef Exchange new_exchange(Downstream downstream):
         raise MemoryError
     x.head_cap = HEAD_BLOCK
     x.started_us = monotonic_us()
+    x.grpc_status = -1
     return x
 
 
@@ -256,14 +308,41 @@ cdef class Exchange(Waiter):
         return f"<Exchange {self.request_id[:32].decode()} route={self.route and self.route.name} status={self.status}>"
 
     cdef int grow_head(self, size_t room) except -1:
-        """A larger place for the head, before anything is written to it."""
+        """A larger place for the head and what stands there already."""
         cdef char* bigger = <char*> PyMem_Malloc(room)
         if bigger == NULL:
             raise MemoryError
-        self.listener.return_block(self.head)
+        memcpy(bigger, self.head, self.head_len + self.inline_len)
+        if self.head_cap == HEAD_BLOCK:
+            self.listener.return_block(self.head)
+        else:
+            PyMem_Free(self.head)
         self.head = bigger
         self.head_cap = <uint32_t> room
         return 0
+
+    cdef int take_inline(self, const char* p, size_t n) except -1:
+        """A whole body, small enough to be kept behind the head."""
+        if self.head_len + n > self.head_cap:
+            self.grow_head(self.head_len + n)
+        if n:
+            memcpy(self.head + self.head_len, p, n)
+        self.inline_len = <uint32_t> n
+        return 0
+
+    cdef uint64_t within_deadline(self, uint64_t after_ms) noexcept:
+        """The time to wait for something: no longer than the call's own deadline leaves."""
+        cdef uint64_t now = self.listener.reactor.wheel.now
+        if self.deadline == 0:
+            return after_ms
+        if self.deadline <= now:
+            return 1
+        if self.grpc:                               # a call may be silent for as long as its caller is patient
+            return self.deadline - now
+        return min(after_ms, self.deadline - now)
+
+    cdef bint past_deadline(self) noexcept:
+        return self.deadline != 0 and self.deadline <= self.listener.reactor.wheel.now
 
     # from the request to a connection ---------------------------------------------------------------------------
 
@@ -299,13 +378,16 @@ cdef class Exchange(Waiter):
         if self.endpoint.pool.is_full():
             if not self.endpoint.pool.enqueue(self):
                 return -<int> R_OVERFLOW
-            self.downstream.stream.set_timer(self.cluster.queue_ms)
+            self.downstream.wait(self.cluster.queue_ms)
             return 0
         return self.endpoint.pool.connect(self, self.fresh())
 
     cdef PooledConnection fresh(self):
         self.connects += 1                  # also when the pool connects for the first in its queue
         return self.cluster.protocol.new_connection()
+
+    cdef size_t preamble(self, char* out, int version) noexcept:
+        return 0 if self.finished else write_preamble(out, version, self.downstream, self.request_id)
 
     cdef bint takes(self, PooledConnection connection):
         return isinstance(connection, Upstream)

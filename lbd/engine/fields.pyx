@@ -13,9 +13,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr
 
 from lbd.engine.http1 cimport (
-    K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED_FOR, K_FORWARDED_HOST, K_FORWARDED_OTHER, K_FORWARDED_PROTO,
-    K_HOP, K_HOST, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER, K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, K_VIA,
-    PARSE_DONE, PARSE_MORE, Field, Head,
+    K_CLIENT_CERTIFICATE, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED_FOR, K_FORWARDED_HOST,
+    K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER,
+    K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, K_VIA, PARSE_DONE, PARSE_MORE, Field, Head,
 )
 from lbd.engine.reasons cimport R_BAD_REQUEST, R_HEAD_TOO_LARGE
 
@@ -82,7 +82,15 @@ cdef int find_field(const Head* head, const char* lower, size_t n, int start) no
     return -1
 
 
+cdef bint _says_certificate(const char* name, size_t n) noexcept nogil:
+    if n >= 13 and same_name(name, b"x-client-cert", 13):
+        return n == 13 or name[13] == c'-'
+    return (n == 11 or (n > 11 and name[11] == c'-')) and same_name(name, b"client-cert", 11)
+
+
 cdef uint16_t _classify(const char* name, size_t n) noexcept nogil:
+    if n >= 11 and (name[0] | 0x20 == c'c' or name[2] | 0x20 == c'c') and _says_certificate(name, n):
+        return K_CLIENT_CERTIFICATE
     if n == 2 and same_name(name, b"te", 2):
         return K_TE
     elif n == 3 and same_name(name, b"via", 3):

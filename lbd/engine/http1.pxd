@@ -44,6 +44,7 @@ cdef enum:
     K_FORWARDED_PROTO
     K_FORWARDED_HOST
     K_FORWARDED_OTHER           # X-Real-IP, Forwarded, X-Forwarded-Port, ...: only trusted peers may set them
+    K_CLIENT_CERTIFICATE        # Client-Cert (RFC 9440), X-Client-Cert-*: what lbd says of a verified certificate
     K_REQUEST_ID
     K_VIA
     K_UNDERSCORE

@@ -22,4 +22,12 @@ class Source(Matcher):
 class BodySize(Matcher):
     def __init__(self, low: int, high: int) -> None: ...
 
+class ClientCertificate(Matcher):
+    def __init__(
+        self,
+        subject: tuple[str, ...] | None = None,
+        names: tuple[str, ...] | None = None,
+        fingerprint: tuple[str, ...] | None = None,
+    ) -> None: ...
+
 def network_table(networks: Iterable[str]) -> bytes: ...

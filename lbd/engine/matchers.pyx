@@ -14,6 +14,7 @@ from lbd.engine.fields cimport find_field
 from lbd.engine.http1 cimport BODY_CHUNKED, BODY_LENGTH, Field, Head
 from lbd.engine.path cimport PATH_ROOM, hex_value
 from lbd.engine.router cimport Matcher, RequestView
+from lbd.engine.tls cimport ClientIdentity
 
 
 cdef bint glob_match(const char* p, size_t pn, const char* s, size_t n) noexcept nogil:
@@ -273,3 +274,47 @@ cdef class BodySize(Matcher):
     cdef bint match(self, const RequestView* request) noexcept:
         cdef int64_t size = request.head.content_length if request.head.framing == BODY_LENGTH else 0
         return request.head.framing != BODY_CHUNKED and self.low <= size <= self.high
+
+
+cdef class ClientCertificate(Matcher):
+    """The verified certificate of the client: globs for its subject, names and fingerprint; all that are given must hold."""
+    cdef readonly str label
+    cdef tuple subject, names, fingerprint      # None: not asked
+
+    def __init__(self, subject=None, names=None, fingerprint=None):
+        self.label = "client_certificate"
+        self.subject = _globs(subject)
+        self.names = _globs(names)
+        self.fingerprint = _globs(fingerprint)
+
+    def __repr__(self):
+        return f"<ClientCertificate subject={self.subject} names={self.names} fingerprint={self.fingerprint}>"
+
+    cdef bint match(self, const RequestView* request) noexcept:
+        cdef object who = <object> request.identity
+        cdef ClientIdentity identity
+        if who is None:
+            return False
+        identity = <ClientIdentity> who
+        if self.subject is not None and not _any_matches(self.subject, identity.subject):
+            return False
+        if self.fingerprint is not None and not _any_matches(self.fingerprint, identity.fingerprint):
+            return False
+        if self.names is None:
+            return True
+        for name in identity.names:
+            if _any_matches(self.names, name):
+                return True
+        return False
+
+
+cdef tuple _globs(values):
+    return None if values is None else tuple(value.encode() for value in values)
+
+
+cdef bint _any_matches(tuple globs, bytes value) noexcept:
+    cdef bytes glob
+    for glob in globs:
+        if glob_match(<const char*> glob, len(glob), <const char*> value, len(value)):
+            return True
+    return False

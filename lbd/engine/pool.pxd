@@ -6,6 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from lbd.engine.reactor cimport Handler, Reactor, Stream
 from lbd.engine.shared cimport EndpointStats
 from lbd.engine.sys cimport sockaddr_storage, socklen_t
+from lbd.engine.tls cimport ClientTls
 
 
 cdef class Waiter:
@@ -16,6 +17,7 @@ cdef class Waiter:
     cdef int on_connection(self, PooledConnection connection) except -1
     cdef int on_no_connection(self, int reason) except -1
     cdef PooledConnection fresh(self)
+    cdef size_t preamble(self, char* out, int version) noexcept
     cdef bint takes(self, PooledConnection connection)
 
 
@@ -26,7 +28,8 @@ cdef class PooledConnection(Handler):
     cdef void* idle_prev                # borrowed
     cdef Waiter waiter                  # who gets it once it is connected
     cdef bint idle
-    cdef bint connecting
+    cdef bint connecting                # TCP, then TLS
+    cdef bint connected                 # TCP is; connecting still set: TLS is under way
     cdef bint counted                   # in pool.open
     cdef uint64_t expires               # ms; 0 = never
     cdef uint32_t requests
@@ -35,6 +38,8 @@ cdef class PooledConnection(Handler):
     cdef int on_idle_readable(self) except -1
     cdef void drop(self, bint reset) noexcept
     cdef void finish_connect(self, int reason)
+    cdef int _secure(self)
+    cdef void _send_preamble(self)
 
 
 cdef class Protocol:
@@ -55,7 +60,17 @@ cdef class ConnectionPool:
     cdef uint32_t max_open, max_idle, max_queue, max_requests
     cdef uint64_t connect_ms, idle_ms, lifetime_ms
     cdef bint closed
+    cdef ClientTls tls                  # or None
+    cdef bytes tls_name                 # asked for and verified
+    cdef bint tls_name_is_ip
+    cdef int proxy_version              # PROXY header to send: 0 (none), 1, 2
+    cdef uint32_t keepalive_s, user_timeout_ms
+    cdef bytes congestion
+    cdef bint fast_open
+    cdef str problem                    # the last TLS failure that was reported
+    cdef public object on_problem       # called with a text when TLS fails in a new way, or None
 
+    cdef int _set_options(self, int fd) noexcept
     cdef PooledConnection take_idle(self)
     cdef bint is_full(self) noexcept
     cdef int connect(self, Waiter waiter, PooledConnection fresh) except -1

@@ -1,9 +1,13 @@
+from collections.abc import Callable
+
 from lbd.engine.reactor import Reactor
+from lbd.engine.tls import ClientTls
 
 class Protocol:
     name: str
 
 class ConnectionPool:
+    on_problem: Callable[[str], None] | None
     def __init__(
         self,
         reactor: Reactor,
@@ -17,5 +21,13 @@ class ConnectionPool:
         connect_ms: int,
         idle_ms: int,
         lifetime_ms: int,
+        tls: ClientTls | None = None,
+        tls_name: bytes = b"",
+        tls_name_is_ip: bool = False,
+        proxy_version: int = 0,
+        keepalive_s: int = 0,
+        user_timeout_ms: int = 0,
+        congestion: bytes | None = None,
+        fast_open: bool = False,
     ) -> None: ...
     def set_address(self, host: str, port: int) -> None: ...

@@ -11,13 +11,17 @@ Invariants: open counts connecting, busy and idle connections; a connection is i
 
 from libc.string cimport memcpy
 
+import os
 import socket as pysocket
 
 cimport cython
 
 from lbd.engine cimport sys as c
-from lbd.engine.reactor cimport IO_AGAIN, Reactor, Stream, open_stream
-from lbd.engine.reasons cimport R_CONNECT_FAILED, R_CONNECT_TIMEOUT, R_NONE
+from lbd.engine.proxy_protocol cimport PROXY_V2_ROOM
+from lbd.engine.reactor cimport IO_AGAIN, Reactor, Stream, open_stream, register_stream
+from lbd.engine.reasons cimport R_CONNECT_FAILED, R_CONNECT_TIMEOUT, R_NONE, R_UPSTREAM_TLS
+from lbd.engine.tls cimport ClientTls
+from lbd.engine.tls_stream cimport HANDSHAKE_AGAIN, HANDSHAKE_DONE, TlsStream
 
 
 @cython.no_gc
@@ -34,6 +38,10 @@ cdef class Waiter:
         """A connection object of the protocol that this waiter speaks."""
         raise NotImplementedError
 
+    cdef size_t preamble(self, char* out, int version) noexcept:
+        """Write the PROXY header for the waiter's client (PROXY_V2_ROOM bytes of room); its length."""
+        return 0
+
     cdef bint takes(self, PooledConnection connection):
         """May a used connection serve it? Tunnels always want their own."""
         return False
@@ -44,13 +52,17 @@ cdef class PooledConnection(Handler):
     """An upstream connection; the protocol's subclass says what happens while it is busy."""
 
     cdef int on_writable(self, Stream stream) except -1:
-        if self.connecting:
+        if not self.connecting:
+            return 0
+        if self.connected:
+            stream.flush()
+        else:
             self.finish_connect(R_NONE)
         return 0
 
     cdef int on_readable(self, Stream stream) except -1:
         if self.connecting:
-            if stream.hangup:
+            if stream.hangup or self.connected:
                 self.finish_connect(R_NONE)
             return 0
         return self.on_idle_readable()
@@ -78,14 +90,21 @@ cdef class PooledConnection(Handler):
         return 0
 
     cdef void finish_connect(self, int reason):
-        """The connect ended: hand over, or tell the waiter why not."""
+        """TCP is connected, or TLS has something to go on with: hand over when all is done, or tell the waiter why not."""
         cdef Waiter waiter = self.waiter
         cdef int error = 0
         cdef c.socklen_t size = sizeof(error)
-        if reason == R_NONE:
+        if reason == R_NONE and not self.connected:
             c.getsockopt(self.stream.fd, c.SOL_SOCKET, c.SO_ERROR, &error, &size)
             if error:
                 reason = R_CONNECT_FAILED
+            else:
+                self.connected = True
+                self._send_preamble()
+        if reason == R_NONE and self.pool.tls is not None:
+            reason = self._secure()
+            if reason < 0:
+                return                          # the handshake goes on
         self.connecting = False
         self.waiter = None
         self.stream.set_timer(0)
@@ -99,6 +118,29 @@ cdef class PooledConnection(Handler):
             self.drop(False)
         else:
             waiter.on_connection(self)
+
+    cdef void _send_preamble(self):
+        """The PROXY header, before anything else and in plain text."""
+        cdef char[PROXY_V2_ROOM] header
+        cdef size_t n
+        if self.pool.proxy_version and self.waiter is not None:
+            n = self.waiter.preamble(header, self.pool.proxy_version)
+            Stream.write(self.stream, header, n)
+
+    cdef int _secure(self):
+        """A step of the TLS handshake: R_NONE when it is done, -1 while it goes on, or a Reason."""
+        cdef TlsStream stream = <TlsStream> self.stream
+        cdef int state = stream.handshake()
+        cdef str why
+        if state == HANDSHAKE_AGAIN:
+            return -1
+        if state == HANDSHAKE_DONE:
+            return R_NONE
+        why = stream.failure()
+        if self.pool.on_problem is not None and why != self.pool.problem:
+            self.pool.problem = why             # said once, not for each request
+            self.pool.on_problem(why)
+        return R_UPSTREAM_TLS
 
     cdef void drop(self, bint reset) noexcept:
         """Close for good and let the pool use the place."""
@@ -129,7 +171,10 @@ cdef class ConnectionPool:
     """Limits come from compile: counts, and milliseconds (0 = none)."""
 
     def __cinit__(self, Reactor reactor not None, host, int port, *, unsigned int max_open, unsigned int max_idle,
-                  unsigned int max_queue, unsigned int max_requests, connect_ms, idle_ms, lifetime_ms):
+                  unsigned int max_queue, unsigned int max_requests, connect_ms, idle_ms, lifetime_ms,
+                  ClientTls tls=None, bytes tls_name=b"", bint tls_name_is_ip=False, int proxy_version=0,
+                  unsigned int keepalive_s=0, unsigned int user_timeout_ms=0, bytes congestion=None,
+                  bint fast_open=False):
         self.reactor = reactor
         self.max_open = max_open
         self.max_idle = max_idle
@@ -138,16 +183,32 @@ cdef class ConnectionPool:
         self.connect_ms = connect_ms
         self.idle_ms = idle_ms
         self.lifetime_ms = lifetime_ms
+        self.tls = tls
+        self.tls_name = tls_name
+        self.tls_name_is_ip = tls_name_is_ip
+        self.proxy_version = proxy_version
+        self.keepalive_s = keepalive_s
+        self.user_timeout_ms = user_timeout_ms
+        self.congestion = congestion
+        self.fast_open = fast_open
         if host is not None:
             self.set_address(host, port)
 
     def set_address(self, str host not None, int port):
-        """Where to connect: an IP literal. Idle connections to another address are not kept."""
+        """Where to connect: an IP literal, or `unix:` and a path. Idle connections to another address are not kept."""
+        cdef c.sockaddr_un* local = <c.sockaddr_un*> &self.address
         cdef c.sockaddr_in* v4 = <c.sockaddr_in*> &self.address
         cdef c.sockaddr_in6* v6 = <c.sockaddr_in6*> &self.address
         cdef bytes raw
         cdef unsigned short network_port = pysocket.htons(port)
-        if ":" in host:
+        if host.startswith("unix:"):
+            raw = os.fsencode(host[5:])
+            if len(raw) >= sizeof(local.sun_path):
+                raise ValueError(f"{host}: the path is too long for a unix socket")
+            local.sun_family = c.AF_UNIX
+            memcpy(local.sun_path, <const char*> raw, len(raw) + 1)
+            self.address_len = <c.socklen_t> (sizeof(local.sun_family) + len(raw) + 1)
+        elif ":" in host:
             raw = pysocket.inet_pton(pysocket.AF_INET6, host)
             v6.sin6_family = c.AF_INET6
             v6.sin6_port = network_port
@@ -180,22 +241,43 @@ cdef class ConnectionPool:
     cdef bint is_full(self) noexcept:
         return self.max_open != 0 and self.open >= self.max_open
 
+    cdef int _set_options(self, int fd) noexcept:
+        """TCP options; one that the kernel refuses is no reason not to connect (the control plane has tried them)."""
+        cdef int value = 1
+        if self.address.ss_family == c.AF_UNIX:
+            return 0
+        c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_NODELAY, &value, sizeof(value))
+        if self.keepalive_s:
+            c.setsockopt(fd, c.SOL_SOCKET, c.SO_KEEPALIVE, &value, sizeof(value))
+            c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_KEEPIDLE, &self.keepalive_s, sizeof(self.keepalive_s))
+        if self.fast_open:
+            c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_FASTOPEN_CONNECT, &value, sizeof(value))
+        if self.user_timeout_ms:
+            c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_USER_TIMEOUT, &self.user_timeout_ms, sizeof(self.user_timeout_ms))
+        if self.congestion is not None:
+            c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_CONGESTION, <const char*> self.congestion,
+                         <c.socklen_t> len(self.congestion))
+        return 0
+
     cdef int connect(self, Waiter waiter, PooledConnection fresh) except -1:
         """Start a connection for the waiter. 0, or minus a Reason when it failed at once (the waiter is not called)."""
-        cdef int one = 1
         cdef int fd = c.socket(self.address.ss_family, c.SOCK_STREAM | c.SOCK_NONBLOCK | c.SOCK_CLOEXEC, 0)
         cdef Stream stream
         self.stats.connects += 1
         if fd < 0:
             self.stats.connect_failures += 1
             return -<int> R_CONNECT_FAILED
-        c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_NODELAY, &one, sizeof(one))
+        self._set_options(fd)
         if c.connect(fd, <c.sockaddr*> &self.address, self.address_len) < 0 and c.errno != c.EINPROGRESS:
             c.close(fd)
             self.stats.connect_failures += 1
             return -<int> R_CONNECT_FAILED
         try:
-            stream = open_stream(self.reactor, fd, fresh)
+            if self.tls is None:
+                stream = open_stream(self.reactor, fd, fresh)
+            else:
+                stream = self.tls.open(self.tls_name, self.tls_name_is_ip)
+                register_stream(stream, self.reactor, fd, fresh)
         except OSError:
             self.stats.connect_failures += 1
             return -<int> R_CONNECT_FAILED
@@ -254,7 +336,8 @@ cdef class ConnectionPool:
         if not connection.is_silent():
             connection.drop(False)              # bytes behind the response, of which no event will tell
             return 0
-        if (self.closed or connection.stream.hangup or (self.max_requests and connection.requests >= self.max_requests)
+        if (self.closed or connection.stream.hangup or self.proxy_version      # its PROXY header names one client
+                or (self.max_requests and connection.requests >= self.max_requests)
                 or (connection.expires and connection.expires <= self.reactor.wheel.now)):
             connection.drop(False)
             return 0

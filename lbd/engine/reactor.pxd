@@ -27,6 +27,7 @@ cdef class Handler:
     cdef int on_writable(self, Stream stream) except -1
     cdef int on_timeout(self, Stream stream) except -1
     cdef int on_fault(self, Stream stream) except -1
+    cdef int on_round_end(self) except -1
 
 
 cdef class Stream:
@@ -51,6 +52,7 @@ cdef class Stream:
     cdef int write(self, const char* p, size_t n) noexcept
     cdef int write2(self, const char* a, size_t an, const char* b, size_t bn) noexcept
     cdef int flush(self) noexcept
+    cdef void uncork(self) noexcept
     cdef void set_timer(self, uint64_t after_ms) noexcept
     cdef void shutdown_write(self) noexcept
     cdef void close(self) noexcept
@@ -69,6 +71,7 @@ cdef class Reactor:
     cdef void** graveyard           # streams closed in this batch, released after it
     cdef size_t dead, dead_cap
     cdef list retired               # handlers replaced in this batch, which may still be running
+    cdef list ending                # handlers that want on_round_end
     cdef list deferred              # streams that used up their turn and still have something to read
     cdef object tick_handle
     cdef bint running
@@ -84,13 +87,18 @@ cdef class Reactor:
     cdef int add(self, Stream stream) except -1
     cdef void bury(self, Stream stream) noexcept
     cdef void defer(self, Stream stream)
+    cdef void at_round_end(self, Handler handler)
+    cdef int _end_round(self)
     cdef int _round(self)
     cdef void _release_dead(self)
     cdef int _dispatch(self, int n, int* at) except -1
     cdef int _deliver(self, Stream stream, uint32_t flags) except -1
     cdef void _fault(self, Stream stream, object error)
     cdef int _expire(self)
+    cdef int _expire_bare(self, Handler handler)
+    cdef void _fault_of(self, Handler handler, object error)
     cdef uint64_t random(self) noexcept
 
 
 cdef Stream open_stream(Reactor reactor, int fd, Handler handler)
+cdef int register_stream(Stream stream, Reactor reactor, int fd, Handler handler) except -1

@@ -56,6 +56,10 @@ cdef class Handler:
         stream.reset()
         return 0
 
+    cdef int on_round_end(self) except -1:
+        """All events of a round have been handled (see Reactor.at_round_end)."""
+        return 0
+
 
 @cython.no_gc
 cdef class Stream:
@@ -188,6 +192,9 @@ cdef class Stream:
             buffer_consume(&self.out, <size_t> sent)
         return WRITE_DONE
 
+    cdef void uncork(self) noexcept:
+        """Send what waits for company, if anything does (see tls.pyx)."""
+
     cdef void set_timer(self, uint64_t after_ms) noexcept:
         timer_set(&self.reactor.wheel, &self.timer, after_ms)
 
@@ -218,12 +225,18 @@ cdef class Stream:
 cdef Stream open_stream(Reactor reactor, int fd, Handler handler):
     """A Stream on a non-blocking fd, registered; owns the fd from here on, also when this raises."""
     cdef Stream stream = Stream.__new__(Stream)
+    stream.can_splice = True
+    register_stream(stream, reactor, fd, handler)
+    return stream
+
+
+cdef int register_stream(Stream stream, Reactor reactor, int fd, Handler handler) except -1:
+    """Let a stream that was just made, of whatever class, serve this fd."""
     stream.fd = fd
     stream.reactor = reactor
     stream.handler = handler
-    stream.can_splice = True
     reactor.add(stream)
-    return stream
+    return 0
 
 
 cdef class Reactor:
@@ -244,6 +257,7 @@ cdef class Reactor:
             raise MemoryError
         self.rbuf = self.read_block + READ_ROOM_BEFORE
         self.deferred = []
+        self.ending = []
         self.retired = []
         self.max_clients = 1 << 62
         self.random_state = int.from_bytes(os.urandom(8), "little") | 1
@@ -304,6 +318,22 @@ cdef class Reactor:
             stream.deferred = True
             self.deferred.append(stream)
 
+    cdef void at_round_end(self, Handler handler):
+        """Call on_round_end when this round's events have been handled: time to send what was gathered."""
+        self.ending.append(handler)
+
+    cdef int _end_round(self):
+        cdef Handler handler
+        cdef list ending
+        while self.ending:
+            ending, self.ending = self.ending, []
+            for handler in ending:
+                try:
+                    handler.on_round_end()
+                except Exception as error:
+                    self._fault_of(handler, error)
+        return 0
+
     def _poll(self):
         """uvloop's callback: the epoll set has events."""
         cdef int n, _rounds
@@ -335,6 +365,8 @@ cdef class Reactor:
                         stream.handler.on_readable(stream)
                     except Exception as error:
                         self._fault(stream, error)
+        if self.ending:
+            self._end_round()
         self._release_dead()
         return n
 
@@ -395,6 +427,8 @@ cdef class Reactor:
             self.tick_handle = self.loop.call_later(TICK_SECONDS, self._tick, now)
         self.wheel.now = monotonic_us() // 1000
         self._expire()
+        if self.ending:
+            self._end_round()
         self._release_dead()
         if self.deferred and self.running:
             self.loop.call_soon(self._poll)
@@ -406,11 +440,30 @@ cdef class Reactor:
             timer = wheel_expired(&self.wheel)
             if timer == NULL:
                 return 0
+            if timer.bare:
+                self._expire_bare(<Handler> timer.owner)
+                continue
             stream = <Stream> timer.owner
             try:
                 stream.handler.on_timeout(stream)
             except Exception as error:
                 self._fault(stream, error)
+
+    cdef int _expire_bare(self, Handler handler):
+        """A deadline of something that has no stream of its own: one of many on a connection."""
+        try:
+            handler.on_timeout(None)
+        except Exception as error:
+            self._fault_of(handler, error)
+        return 0
+
+    cdef void _fault_of(self, Handler handler, object error):
+        self.faults += 1
+        try:
+            self.on_fault(error)
+            handler.on_fault(None)
+        except Exception as second:
+            self.on_fault(second)
 
     cdef uint64_t random(self) noexcept:
         """xorshift64*: ids and weighted picks, nothing secret."""

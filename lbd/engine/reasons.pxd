@@ -26,6 +26,18 @@ cdef enum:
     R_CLIENT_GONE
     R_WRITE_TIMEOUT
     R_INTERNAL
+    R_MISDIRECTED
+    R_BAD_PROXY_HEADER          # from here to R_HTTP2_FLOOD: of connections, not of exchanges
+    R_HANDSHAKE_TIMEOUT
+    R_HANDSHAKE_FAILED
+    R_UNKNOWN_SNI
+    R_CERTIFICATE_REFUSED
+    R_HTTP2_PROTOCOL
+    R_HTTP2_FLOOD
+    R_TOO_MANY_TUNNELS
+    R_DEADLINE
+    R_STREAM_REFUSED
+    R_UPSTREAM_TLS
     REASONS_COUNT
 
 cdef int reason_status(int reason) noexcept nogil

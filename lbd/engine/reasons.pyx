@@ -1,7 +1,8 @@
 # cython: language_level=3
 """The table of reason codes. A row is (enum, code, status); the order is the enum's, which the import checks.
 
-499 (client gone, nginx's convention) never reaches a wire: it exists for logs and metrics.
+499 (client gone, nginx's convention) never reaches a wire: it exists for logs and metrics; the same goes for the status of
+reasons that end a connection before any request.
 """
 
 cdef struct Row:
@@ -34,6 +35,18 @@ TABLE[20] = Row(R_RESPONSE_BODY_TIMEOUT, b"response_body_timeout", 504)
 TABLE[21] = Row(R_CLIENT_GONE, b"client_gone", 499)
 TABLE[22] = Row(R_WRITE_TIMEOUT, b"write_timeout", 499)
 TABLE[23] = Row(R_INTERNAL, b"internal_error", 500)
+TABLE[24] = Row(R_MISDIRECTED, b"misdirected", 421)
+TABLE[25] = Row(R_BAD_PROXY_HEADER, b"bad_proxy_header", 400)
+TABLE[26] = Row(R_HANDSHAKE_TIMEOUT, b"handshake_timeout", 408)
+TABLE[27] = Row(R_HANDSHAKE_FAILED, b"handshake_failed", 400)
+TABLE[28] = Row(R_UNKNOWN_SNI, b"unknown_sni", 421)
+TABLE[29] = Row(R_CERTIFICATE_REFUSED, b"client_certificate_refused", 403)
+TABLE[30] = Row(R_HTTP2_PROTOCOL, b"http2_protocol_error", 400)
+TABLE[31] = Row(R_HTTP2_FLOOD, b"http2_flood", 429)
+TABLE[32] = Row(R_TOO_MANY_TUNNELS, b"too_many_tunnels", 503)
+TABLE[33] = Row(R_DEADLINE, b"deadline_exceeded", 504)
+TABLE[34] = Row(R_STREAM_REFUSED, b"stream_refused", 503)
+TABLE[35] = Row(R_UPSTREAM_TLS, b"upstream_tls_failed", 502)
 
 
 cdef int reason_status(int reason) noexcept nogil:

@@ -22,8 +22,11 @@ cdef struct RequestRewrite:
     bint upgrade                    # pass the upgrade that was asked for
     const char* request_id          # 32 hexadecimal digits
     bint keep_request_id            # a trusted peer sent one
+    const char* identity            # field lines about the client's verified certificate, or NULL
+    size_t identity_len
 
 cdef size_t write_request(char* out, const Head* head, const RequestRewrite* how) noexcept nogil
-cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint close, bint keep_alive_10) noexcept nogil
+cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint close, bint keep_alive_10,
+                           bytes extra) noexcept
 cdef size_t write_trailers(char* out, Body* body, frozenset allowed, Head* scratch)
 cdef char* frame_chunk(char* p, size_t* n) noexcept nogil

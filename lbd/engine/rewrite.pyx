@@ -5,8 +5,8 @@ Strategy: kept lines are copied in runs, so an ordinary head is one memcpy with 
 and those that Connection names are left out (RFC 9110 7.6.1), forwarding fields of peers that are not trusted are
 replaced, trailers pass only by name (RFC 9110 6.5.1). The writers trust the parser: no bytes get here unchecked.
 
-Room: out must hold head.length + 2 * head.authority_len + how.host_len + ADDITIONS_MAX bytes; paths never grow, and
-the forwarded addresses that are joined stood in the head before.
+Room: out must hold head.length + 2 * head.authority_len + how.host_len + how.identity_len + ADDITIONS_MAX bytes;
+paths never grow, and the forwarded addresses that are joined stood in the head before.
 """
 
 from libc.stdint cimport uint8_t, uint32_t
@@ -15,9 +15,9 @@ from libc.string cimport memcpy
 from lbd.engine.body cimport Body, parse_trailers
 from lbd.engine.buffer cimport buffer_len
 from lbd.engine.http1 cimport (
-    BODY_CHUNKED, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED_FOR, K_FORWARDED_HOST, K_FORWARDED_OTHER,
-    K_FORWARDED_PROTO, K_HOP, K_HOST, K_NOMINATED, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER, K_TRANSFER_ENCODING,
-    K_UNDERSCORE, K_UPGRADE, M_OPTIONS, Field, Head,
+    BODY_CHUNKED, K_CLIENT_CERTIFICATE, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED_FOR, K_FORWARDED_HOST,
+    K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_NOMINATED, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER,
+    K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, M_OPTIONS, Field, Head,
 )
 
 
@@ -41,6 +41,8 @@ cdef bint _keep_in_request(const Head* head, const Field* field, const RequestRe
         return head.framing == BODY_CHUNKED
     if field.kind == K_REQUEST_ID:
         return how.keep_request_id
+    if field.kind == K_CLIENT_CERTIFICATE:
+        return how.trusted and how.identity == NULL
     if field.kind == K_FORWARDED_PROTO or field.kind == K_FORWARDED_HOST or field.kind == K_FORWARDED_OTHER:
         return how.trusted
     return not (field.kind == K_HOP or field.kind == K_CONNECTION or field.kind == K_UPGRADE or field.kind == K_TE
@@ -119,6 +121,8 @@ cdef size_t write_request(char* out, const Head* head, const RequestRewrite* how
                 run = _line_end(head, i)
     out = _put(out, head.base + run, head.length - 2 - run)
     out = _forwarding(out, head, how)
+    if how.identity != NULL:
+        out = _put(out, how.identity, how.identity_len)
     if how.upgrade:
         out = _put(out, b"Connection: Upgrade\r\nUpgrade: ", 30)
         out = _put(out, head.base + head.fields[head.upgrade].value, head.fields[head.upgrade].value_len)
@@ -138,8 +142,9 @@ cdef bint _keep_in_response(const Head* head, const Field* field, uint8_t framin
                 or field.kind == K_TRANSFER_ENCODING or field.kind == K_TE)
 
 
-cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint close, bint keep_alive_10) noexcept nogil:
-    """The head for the client, framed as given; returns its length."""
+cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint close, bint keep_alive_10,
+                           bytes extra) noexcept:
+    """The head for the client, framed as given; returns its length. extra: field lines of lbd's own, or None."""
     cdef char* start = out
     cdef uint32_t run = 0
     cdef uint32_t i
@@ -160,6 +165,8 @@ cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint cl
         out = _put(out, b"Connection: close\r\n", 19)
     elif keep_alive_10:
         out = _put(out, b"Connection: keep-alive\r\n", 24)
+    if extra is not None:
+        out = _put(out, <const char*> extra, len(extra))
     out = _put(out, b"\r\n", 2)
     return <size_t> (out - start)
 

@@ -17,6 +17,7 @@ cdef struct RequestView:        # what matchers may look at
     const char* path            # in the form that is matched and forwarded
     size_t path_len
     const uint8_t* client       # 16 bytes, IPv4 mapped into IPv6
+    void* identity              # borrowed ClientIdentity of a verified certificate, or None
 
 cdef struct Capture:
     uint32_t start, length      # in RequestView.path
@@ -30,6 +31,7 @@ cdef class Respond:
     cdef readonly int status
     cdef readonly bytes headers         # field lines with CRLF, without framing
     cdef readonly bytes body
+    cdef readonly int https_port        # a redirect to https there; 0: the fixed answer
 
 
 cdef class Route:
@@ -41,7 +43,8 @@ cdef class Route:
     cdef readonly tuple captures        # names
     cdef readonly object source         # where the config wrote it, for explain
     cdef RouteStats* stats
-    cdef uint64_t response_ms, body_ms
+    cdef uint64_t response_ms, body_ms, tunnel_ms
+    cdef uint32_t max_tunnels, tunnels  # WebSockets: at most (0 = any), open now
     cdef int64_t body_limit             # bytes, -1 = none
 
 

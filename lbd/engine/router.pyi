@@ -11,7 +11,11 @@ class Respond:
     headers: bytes
     body: bytes
     def __init__(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b""
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+        https_port: int = 0,
     ) -> None: ...
 
 class Route:
@@ -34,7 +38,9 @@ class Route:
         source: Any = None,
         response_ms: int = 0,
         body_ms: int = 0,
+        tunnel_ms: int = 0,
         body_limit: int = -1,
+        max_tunnels: int = 0,
         shared: Shared | None = None,
         listener: str = "",
         worker: int = 0,

@@ -36,8 +36,9 @@ cdef class Matcher:
 cdef class Respond:
     """An answer made by lbd itself."""
 
-    def __init__(self, int status, headers=(), bytes body=b""):
+    def __init__(self, int status, headers=(), bytes body=b"", int https_port=0):
         self.status = status
+        self.https_port = https_port
         self.headers = b"".join(b"%b: %b\r\n" % pair for pair in headers)
         self.body = body
 
@@ -46,7 +47,7 @@ cdef class Route:
     """Where a request goes and under which limits. Times in milliseconds (0 = none), sizes in bytes (-1 = none)."""
 
     def __cinit__(self, str name not None, *, int rank=0, matchers=(), Cluster cluster=None, Respond respond=None,
-                  captures=(), source=None, response_ms=0, body_ms=0, body_limit=-1,
+                  captures=(), source=None, response_ms=0, body_ms=0, tunnel_ms=0, body_limit=-1, max_tunnels=0,
                   Shared shared=None, str listener="", int worker=0):
         self.name = name
         self.rank = rank
@@ -58,6 +59,8 @@ cdef class Route:
         self.response_ms = response_ms
         self.body_ms = body_ms
         self.body_limit = body_limit
+        self.tunnel_ms = tunnel_ms
+        self.max_tunnels = max_tunnels
         if shared is not None:
             self.stats = <RouteStats*> shared.find(
                 "route", f"{listener}/{name}/{cluster.name if cluster else ''}", sizeof(RouteStats), worker)
@@ -217,6 +220,7 @@ cdef class Router:
             raise ValueError("the path has no normal form")
         view.head = &EXPLAINED
         view.client = <const uint8_t*> <const char*> address
+        view.identity = <void*> None
         return 0
 
     cdef Route match(self, const RequestView* request, recorder):

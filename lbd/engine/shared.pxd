@@ -29,6 +29,9 @@ cdef struct ListenerStats:
     uint64_t accept_pauses      # times accepting stopped for lack of fds, memory or connection slots
     uint64_t bytes_received     # tcp mode
     uint64_t bytes_sent
+    uint64_t handshakes
+    uint64_t resumed            # handshakes that resumed a session
+    uint64_t http2              # connections that speak HTTP/2
     uint64_t reasons[REASONS_COUNT]
 
 cdef struct EndpointStats:
@@ -73,5 +76,6 @@ cdef class Shared:
     cdef size_t size, used
     cdef dict directory         # (kind, name) -> (offset, bytes per worker)
     cdef readonly int workers
+    cdef readonly bytes secret  # of this run, the same in all workers
 
     cdef void* find(self, str kind, str name, size_t size, int worker) except NULL

@@ -8,6 +8,7 @@ only used where it is touched.
 """
 
 import mmap
+import os
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
@@ -68,6 +69,7 @@ cdef class Shared:
         self.size = size
         self.workers = workers
         self.directory = {}
+        self.secret = os.urandom(32)
 
     def __repr__(self):
         return f"<Shared workers={self.workers} records={len(self.directory)} used={self.used}>"
@@ -117,7 +119,8 @@ cdef class Shared:
             return {
                 "accepted": listener.accepted, "open": listener.open, "accept_errors": listener.accept_errors,
                 "accept_pauses": listener.accept_pauses, "bytes_received": listener.bytes_received,
-                "bytes_sent": listener.bytes_sent, "reasons": [listener.reasons[i] for i in range(<int> REASONS_COUNT)],
+                "bytes_sent": listener.bytes_sent, "handshakes": listener.handshakes, "resumed": listener.resumed,
+                "http2": listener.http2, "reasons": [listener.reasons[i] for i in range(<int> REASONS_COUNT)],
             }
         endpoint = <EndpointStats*> (self.base + offset)
         return {

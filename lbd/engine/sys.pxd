@@ -41,11 +41,16 @@ cdef extern from * nogil:
         uint16_t sin6_port
         in6_addr sin6_addr
         uint32_t sin6_scope_id
+    struct sockaddr_un:
+        uint16_t sun_family
+        char sun_path[108]
     struct sockaddr_storage:
         uint16_t ss_family
 
     int AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC
     int SOL_SOCKET, SO_ERROR, SO_LINGER, SHUT_RD, SHUT_WR, SHUT_RDWR, IPPROTO_TCP, TCP_NODELAY
+    int SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT, TCP_CONGESTION, TCP_FASTOPEN_CONNECT
+    int getsockname(int, sockaddr*, socklen_t*)
     int MSG_NOSIGNAL, MSG_DONTWAIT, MSG_PEEK
 
     struct linger:

@@ -19,6 +19,7 @@ cdef struct Timer:
     uint64_t deadline       # ms on the wheel's clock; 0 = off
     uint64_t tick           # tick of the slot that holds it; 0 = in no slot
     void* owner             # borrowed; the owner unlinks before it dies
+    bint bare               # the owner is a Handler, not a Stream
 
 
 cdef struct Wheel:

@@ -35,6 +35,7 @@ cdef class Tunnel(Waiter):
     cdef Endpoint endpoint
     cdef Exchange exchange          # of an upgraded connection: finished when the tunnel ends
     cdef Direction up, down         # to the endpoint, to the client
+    cdef uint64_t idle_ms           # without a byte in either direction
     cdef int connects
     cdef bint holds_endpoint
     cdef bint over

@@ -16,9 +16,10 @@ from lbd.engine cimport sys as c
 from lbd.engine.cluster cimport Endpoint
 from lbd.engine.exchange cimport Downstream, Exchange
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
+from lbd.engine.preamble cimport write_preamble
 from lbd.engine.reactor cimport IO_AGAIN, IO_ERROR, READ_SIZE, WRITE_BLOCKED, WRITE_ERROR, Reactor, Stream
 from lbd.engine.reasons cimport (
-    R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_QUEUE_TIMEOUT, )
+    R_NO_ENDPOINT, R_OVERFLOW, R_QUEUE_TIMEOUT, )
 from lbd.engine.splice cimport (
     SPLICE_AGAIN, SPLICE_END, SPLICE_NO_PIPE, SPLICE_TURN, pipe_release,
     splice_move,
@@ -77,8 +78,7 @@ cdef class TunnelServer(PooledConnection):
     cdef int on_writable(self, Stream stream) except -1:
         cdef Tunnel tunnel = self.tunnel
         if self.connecting:
-            self.finish_connect(R_NONE)
-            return 0
+            return PooledConnection.on_writable(self, stream)
         if tunnel is None:
             return 0
         return tunnel.on_event()
@@ -104,6 +104,7 @@ cdef class Tunnel(Waiter):
         """TCP mode: a client has been accepted."""
         self.client = client
         self.listener = client.listener
+        self.idle_ms = self.listener.tunnel_ms
         self.cluster = self.listener.cluster
         client.tunnel = self
         return self._next_endpoint(None)
@@ -135,6 +136,9 @@ cdef class Tunnel(Waiter):
         self.connects += 1
         return TunnelServer.__new__(TunnelServer)
 
+    cdef size_t preamble(self, char* out, int version) noexcept:
+        return 0 if self.over else write_preamble(out, version, self.client, NULL)
+
     cdef int on_connection(self, PooledConnection connection) except -1:
         if self.over:
             connection.drop(False)
@@ -142,6 +146,7 @@ cdef class Tunnel(Waiter):
         self.server = <TunnelServer> connection
         self.server.tunnel = self
         self.endpoint.stats.requests += 1
+        self.server.stream.uncork()             # the endpoint may be the one to speak first
         return self.on_event()
 
     cdef int on_no_connection(self, int reason) except -1:
@@ -169,6 +174,8 @@ cdef class Tunnel(Waiter):
         cdef TunnelServer server = TunnelServer.__new__(TunnelServer)
         cdef PooledConnection upstream = x.upstream
         self.exchange = x
+        self.idle_ms = x.route.tunnel_ms if x.route.tunnel_ms else old.listener.tunnel_ms
+        x.route.tunnels += 1
         self.client = client
         self.server = server
         self.listener = old.listener
@@ -207,7 +214,7 @@ cdef class Tunnel(Waiter):
             if self.client.stream.hangup and self.client.stream.error == 0 and self._client_reset():
                 return self.end(True)
             return 0
-        self.client.stream.set_timer(self.listener.tunnel_ms)
+        self.client.stream.set_timer(self.idle_ms)
         self._pump(self.client.stream, self.server.stream, &self.up)
         if not self.over:
             self._pump(self.server.stream, self.client.stream, &self.down)
@@ -320,6 +327,7 @@ cdef class Tunnel(Waiter):
         else:
             x.bytes_received += self.up.moved
             x.bytes_sent += self.down.moved
+            x.route.tunnels -= 1
             x.downstream = None
             x.finish(True)
         self.client = None

@@ -22,6 +22,7 @@ cdef class Http1Upstream(Upstream):
     cdef bint write_failed          # the endpoint reads no more; it may still answer
 
     cdef bint _looks_dead(self) noexcept
+    cdef int _write_request(self, Exchange x) except -100
     cdef void _stop_writing(self)
     cdef uint64_t _body_ms(self, Exchange x) noexcept
     cdef int _read_head(self, Exchange x) except -1

@@ -10,7 +10,7 @@ When the endpoint stops reading the request, its answer may still come (413, 401
 """
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcpy, memmove
 
 cimport cython
 
@@ -28,7 +28,7 @@ from lbd.engine.reactor cimport (
     IO_AGAIN, READ_SIZE, WRITE_BLOCKED, WRITE_DONE, WRITE_ERROR, Reactor, Stream,
 )
 from lbd.engine.reasons cimport (
-    R_CLIENT_GONE, R_INTERNAL, R_NONE, R_RESPONSE_BODY_TIMEOUT, R_RESPONSE_TIMEOUT, R_UPSTREAM_INVALID,
+    R_CLIENT_GONE, R_DEADLINE, R_INTERNAL, R_RESPONSE_BODY_TIMEOUT, R_RESPONSE_TIMEOUT, R_UPSTREAM_INVALID,
     R_UPSTREAM_RESET, R_UPSTREAM_TRUNCATED,
 )
 from lbd.engine.rewrite cimport frame_chunk, write_trailers
@@ -42,6 +42,7 @@ cdef enum:
     FIRST_READ = 16384              # of a response: what lies beyond is spliced when the body is long
     TURN = 8                        # reads of one turn
     TRAILERS_AT = 131072
+    CHUNK_LINE_ROOM = 32
 
 cdef Head HEAD
 cdef Field[RESPONSE_FIELDS_MAX + 1] FIELDS
@@ -74,6 +75,9 @@ cdef class Http1Upstream(Upstream):
     cdef bint _looks_dead(self) noexcept:
         """Ask the kernel whether a reused connection has ended: worth a call where the request cannot be repeated."""
         cdef char byte
+        if not self.stream.can_splice:              # over TLS a session ticket may be all that there is
+            self.stream.readable = True
+            return not self.is_silent()
         return c.recv(self.stream.fd, &byte, 1, c.MSG_PEEK | c.MSG_DONTWAIT) >= 0 or c.errno != c.EAGAIN
 
     cdef int send_request(self, Exchange x) except -100:
@@ -83,12 +87,28 @@ cdef class Http1Upstream(Upstream):
         self.write_failed = False
         if x.reused and x.method != M_GET and x.method != M_HEAD and x.method != M_OPTIONS and self._looks_dead():
             return WRITE_ERROR
-        result = self.stream.write(x.head, x.head_len)
+        result = self._write_request(x)
         if result != WRITE_ERROR:
             x.unsent = False
         if result == WRITE_BLOCKED:
             self.stream.set_timer(self._body_ms(x))
         return result
+
+    cdef int _write_request(self, Exchange x) except -100:
+        """The head, and a small body with it."""
+        cdef char* out = self.stream.reactor.scratch
+        cdef char* p
+        cdef size_t n = x.inline_len
+        if x.request_framing != BODY_CHUNKED or not x.request_done or x.body_given:
+            return self.stream.write(x.head, x.head_len + n)
+        memcpy(out, x.head, x.head_len)             # its length was not announced, so it goes as one chunk
+        p = out + x.head_len + CHUNK_LINE_ROOM
+        memcpy(p, x.head + x.head_len, n)
+        p = frame_chunk(p, &n)
+        memmove(out + x.head_len, p, n)
+        n += x.head_len
+        memcpy(out + n, b"0\r\n\r\n", 5)
+        return self.stream.write(out, n + 5)
 
     cdef bint is_blocked(self) noexcept:
         return self.stream.out.data != NULL or self.write_failed
@@ -125,11 +145,11 @@ cdef class Http1Upstream(Upstream):
 
     cdef int on_request_done(self, Exchange x) except -1:
         if self.state == U_HEAD:
-            self.stream.set_timer(x.route.response_ms)
+            self.stream.set_timer(x.within_deadline(x.route.response_ms))
         return 0
 
     cdef uint64_t _body_ms(self, Exchange x) noexcept:
-        return x.route.body_ms
+        return x.within_deadline(x.route.body_ms)
 
     # events ------------------------------------------------------------------------------------------------------
 
@@ -147,8 +167,7 @@ cdef class Http1Upstream(Upstream):
         cdef Exchange x = self.exchange
         cdef int result
         if self.connecting:
-            self.finish_connect(R_NONE)
-            return 0
+            return PooledConnection.on_writable(self, stream)
         result = stream.flush()
         if result == WRITE_ERROR:
             self._stop_writing()
@@ -168,6 +187,8 @@ cdef class Http1Upstream(Upstream):
         cdef Exchange x = self.exchange
         if self.connecting or x is None:
             return PooledConnection.on_timeout(self, stream)
+        if x.past_deadline():
+            return self._broken(x, R_DEADLINE)
         return self._broken(x, R_RESPONSE_TIMEOUT if self.state == U_HEAD else R_RESPONSE_BODY_TIMEOUT)
 
     cdef int on_fault(self, Stream stream) except -1:
@@ -283,7 +304,6 @@ cdef class Http1Upstream(Upstream):
     cdef int _pump(self, Exchange x) except -1:
         """Pass response body bytes on until there are none now, or the client takes no more."""
         cdef Stream stream = self.stream
-        cdef Stream client = x.downstream.stream
         cdef char* rbuf = stream.reactor.rbuf
         cdef size_t consumed = 0
         cdef size_t payload = 0
@@ -291,7 +311,7 @@ cdef class Http1Upstream(Upstream):
         cdef int _turn, status, written
         cdef bint done = False
         for _turn in range(TURN):
-            if client.out.data != NULL or client.blocked:
+            if x.downstream.is_blocked(x):
                 stream.set_timer(0)                 # the client's time runs, not the endpoint's
                 return 0
             if self.pipe.held or (self.body.framing == BODY_LENGTH and self.body.remaining >= SPLICE_MIN

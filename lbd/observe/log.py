@@ -26,6 +26,10 @@ class Log:
     def __repr__(self) -> str:
         return f"<Log least={self.least} lost={self.lost}>"
 
+    def shows(self, level: Level) -> bool:
+        """Whether such lines are written: for those that cost something to make."""
+        return LEVELS[level] >= self.least
+
     def debug(self, message: str) -> None:
         self._write("debug", message)
 

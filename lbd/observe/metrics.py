@@ -38,8 +38,32 @@ class Snapshot(Protocol):
     def log_writers(self) -> Mapping[str, LogWriter]: ...
 
 
+class CertificateState(Protocol):
+    """What is read of a certificate."""
+
+    @property
+    def listener(self) -> str: ...
+    @property
+    def hosts(self) -> tuple[str, ...]: ...
+    @property
+    def not_after(self) -> float | None: ...
+    @property
+    def source(self) -> str: ...
+
+
+class Certificates(Protocol):
+    """What is read of a CertificateKeeper."""
+
+    @property
+    def failures(self) -> Mapping[str, int]: ...
+    def certificates(self) -> Iterator[CertificateState]: ...
+
+
 class Observed(Protocol):
     """What is read of a worker."""
+
+    @property
+    def keeper(self) -> Certificates: ...
 
     @property
     def shared(self) -> Shared: ...
@@ -130,6 +154,12 @@ class EngineCollector(Collector):
         moved = CounterMetricFamily(
             "lbd_tunnel_bytes", "Bytes of finished TCP connections.", labels=["listener", "direction"]
         )
+        handshakes = CounterMetricFamily(
+            "lbd_tls_handshakes", "TLS handshakes completed.", labels=["listener", "resumed"]
+        )
+        http2 = CounterMetricFamily(
+            "lbd_http2_connections", "Client connections that spoke HTTP/2.", labels=["listener"]
+        )
         for name in self.worker.shared.names("listener"):
             record = self.worker.shared.read("listener", name)
             accepted.add_metric([name], record["accepted"])
@@ -141,7 +171,29 @@ class EngineCollector(Collector):
                     reasons.add_metric([name, code], count)
             moved.add_metric([name, "received"], record["bytes_received"])
             moved.add_metric([name, "sent"], record["bytes_sent"])
-        yield from (accepted, is_open, errors, pauses, reasons, moved)
+            handshakes.add_metric([name, "yes"], record["resumed"])
+            handshakes.add_metric([name, "no"], record["handshakes"] - record["resumed"])
+            http2.add_metric([name], record["http2"])
+        yield from (accepted, is_open, errors, pauses, reasons, moved, handshakes, http2)
+        yield from self._certificates()
+
+    def _certificates(self) -> Iterator[Metric]:
+        expiry = GaugeMetricFamily(
+            "lbd_tls_cert_not_after_timestamp_seconds",
+            "When a certificate in force ends (Unix time).",
+            labels=["listener", "hosts", "source"],
+        )
+        failures = CounterMetricFamily(
+            "lbd_tls_cert_failures",
+            "Replacements and orders of certificates that failed.",
+            labels=["listener"],
+        )
+        for record in self.worker.keeper.certificates():
+            if record.not_after is not None:
+                expiry.add_metric([record.listener, ",".join(record.hosts), record.source], record.not_after)
+        for listener, count in self.worker.keeper.failures.items():
+            failures.add_metric([listener], count)
+        yield from (expiry, failures)
 
     def _endpoints(self) -> Iterator[Metric]:
         labels = ["cluster", "endpoint"]

@@ -12,6 +12,13 @@ from lbd.config.reference import settings
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(CONF.glob("*.yaml"))
+LISTS = (
+    "listeners",
+    "clusters",
+    "listeners[].routes",
+    "listeners[].tls.certificates",
+    "clusters[].endpoints",
+)
 
 
 def test_there_are_examples() -> None:
@@ -37,8 +44,8 @@ def written_paths(file: Path) -> set[str]:
     paths: set[str] = set()
     open_settings: list[tuple[int, str]] = []
     for line in file.read_text(encoding="utf-8").splitlines():
-        uncommented = re.sub(r"^(\s*)# (?=\s*[a-z_]+:( |$))", r"\1", line)
-        match = re.match(r"(\s*)((?:- )?)([a-z_]+):( .*)?$", uncommented)
+        uncommented = re.sub(r"^(\s*)# (?=\s*(?:- )?[a-z_][a-z0-9_]*:( |$))", r"\1", line)
+        match = re.match(r"(\s*)((?:- )?)([a-z_][a-z0-9_]*):( .*)?$", uncommented)
         if match is None:
             continue
         # a list item holds its settings one level below the list's own key
@@ -49,7 +56,7 @@ def written_paths(file: Path) -> set[str]:
         paths.add(path)
         inner = re.search(r"\{(.*)\}", match[4] or "")
         paths |= {f"{path}.{key}" for key in re.findall(r"([a-z_]+):", inner[1] if inner else "")}
-        is_list = path in ("listeners", "clusters", "listeners[].routes", "clusters[].endpoints")
+        is_list = path in LISTS
         open_settings.append((indent, path + "[]" if is_list else path))
     return paths
 

@@ -48,7 +48,14 @@ def test_defaults_of_the_contract() -> None:
     config = build()
     listener, cluster = config.listeners[0], config.clusters[0]
     assert (config.workers, config.admin, config.access_log, config.drain_timeout) == (1, None, "off", 30.0)
-    assert listener.timeouts.model_dump() == {"head": 10, "body": 30, "idle": 75, "write": 30, "tunnel": 3600}
+    assert listener.timeouts.model_dump() == {
+        "handshake": 10,
+        "head": 10,
+        "body": 30,
+        "idle": 75,
+        "write": 30,
+        "tunnel": 3600,
+    }
     assert listener.limits.model_dump() == {
         "request_line": 8192,
         "head": 32768,
@@ -249,7 +256,7 @@ CLUSTER = ("clusters", 0)
             {"host": "a b"},
             {(*CLUSTER, "host"): "'a b' is not a host; write it like app.internal or app.internal:8080"},
         ),
-        ({"protocol": "http2"}, {(*CLUSTER, "protocol"): "must be http1, not 'http2'"}),
+        ({"protocol": "http2"}, {(*CLUSTER, "protocol"): "only http1 is supported by this version"}),
         (
             {"balancer": {"name": "p2cc"}},
             {

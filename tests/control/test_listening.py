@@ -10,6 +10,7 @@ import socket
 import pytest
 from control.worlds import Lines, config_of
 
+from lbd.config.transport import SocketOptions
 from lbd.control.sockets import BindError, bound_address, listen
 from lbd.control.worker import Worker
 from lbd.engine.shared import Shared
@@ -64,7 +65,9 @@ def test_ipv6_address_is_ipv6_only() -> None:
 
 
 def test_options() -> None:
-    with listen("127.0.0.1:0", 1) as made:
+    with listen("127.0.0.1:0", 1, SocketOptions(keepalive="30s", user_timeout="5s")) as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
         assert not made.getblocking() and not made.get_inheritable()
         assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

@@ -64,7 +64,7 @@ def test_contract(families: Families, name: str, kind: str, labels: set[str]) ->
 
 def test_every_name_is_ours_and_explained(families: Families) -> None:
     for family in families.values():
-        assert re.fullmatch("lbd(_[a-z]+)+", family.name), family.name
+        assert re.fullmatch("lbd(_[a-z0-9]+)+", family.name), family.name
         assert family.documentation.endswith(".") and family.type in ("counter", "gauge", "histogram")
         for sample in family.samples:
             assert (sample.name.endswith("_total")) == (family.type == "counter")

@@ -75,7 +75,7 @@ async def serving(text: str = CONFIG) -> AsyncIterator[tuple[Worker, asyncio.Ser
         await admin.wait_closed()
         for acceptor in worker.acceptors:
             acceptor.close()
-        worker.stop()
+        await worker.stop()
 
 
 def port_of(server: asyncio.Server) -> int:

@@ -183,4 +183,4 @@ def test_reason_codes_are_words() -> None:
     assert codes[0] == "" and CODES[0][1] == 0
     assert len(set(codes)) == len(codes)
     for code, status in CODES[1:]:
-        assert re.fullmatch("[a-z]+(_[a-z]+)*", code) and 400 <= status <= 599
+        assert re.fullmatch("[a-z][a-z0-9]*(_[a-z]+)*", code) and 400 <= status <= 599

@@ -82,7 +82,7 @@ LINES: list[Row] = [
 ] + [
     refuse("http-0.9", 15, b"GET /\r\n"),
     refuse("http-0.9-fields", 15, raw("GET /")),
-    refuse("pri", 15, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, 505),
+    refuse("pri", 15, b"PRI * HTTP/2.0\r\n\r\nGET / HTTP/1.1\r\n\r\n", 400, 505),
     refuse("tls-hello", 15, b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + b"\x00" * 64 + b"\r\n\r\n"),
     refuse("proxy-line", 15, b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + raw(GET)),
     refuse("response-as-request", 15, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),

@@ -1,0 +1,201 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""From a parsed head to an Exchange that knows where it goes: what all protocols of clients do in the same way.
+
+    open_exchange (identity, client address) -> take_request (challenge, 421, route, limits, the head for endpoints)
+
+Every protocol brings its requests into the form of an HTTP/1 head, which parse_request has checked; from there on
+nobody needs to know how it was carried.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from lbd.engine.exchange cimport INLINE_BODY_MAX, Downstream, Exchange, Listener, new_exchange
+from lbd.engine.fields cimport find_field, same_name
+from lbd.engine.forwarded cimport find_client
+from lbd.engine.http1 cimport BODY_LENGTH, BODY_NONE, M_GET, Head
+from lbd.engine.path cimport PATH_BAD, PATH_CHANGED, PATH_ROOM, path_of
+from lbd.engine.reasons cimport R_BAD_REQUEST, R_BODY_TOO_LARGE, R_MISDIRECTED, R_NO_ROUTE, R_TOO_MANY_TUNNELS
+from lbd.engine.rewrite cimport ADDITIONS_MAX, RequestRewrite, write_request
+from lbd.engine.router cimport RequestView, Respond, Route
+from lbd.engine.tls_stream cimport TlsStream
+
+from lbd.engine.router import Respond as make_respond
+
+cdef char[PATH_ROOM] PATH           # of the request at hand
+
+
+cdef Exchange open_exchange(Downstream downstream, const Head* head):
+    """A new Exchange with its id; head: NULL when the request could not even be read."""
+    cdef Exchange x = new_exchange(downstream)
+    cdef uint64_t high = downstream.listener.reactor.random()
+    cdef uint64_t low = downstream.listener.reactor.random()
+    cdef const char* digits = b"0123456789abcdef"
+    cdef int i
+    x.route = downstream.listener.unrouted
+    for i in range(16):
+        x.request_id[i] = digits[high & 15]
+        x.request_id[16 + i] = digits[low & 15]
+        high >>= 4
+        low >>= 4
+    memcpy(x.client, downstream.peer, 16)
+    if head == NULL:
+        return x
+    x.method = head.method
+    x.minor = head.minor
+    x.keep_alive = head.keep_alive and not downstream.listener.draining
+    x.request_framing = head.framing
+    x.as_json = _prefers_json(head)
+    if head.n_forwarded:
+        find_client(downstream.listener, head, downstream.peer, x.client)
+    return x
+
+
+cdef bint _prefers_json(const Head* head) noexcept:
+    cdef int at = find_field(head, b"accept", 6, 0)
+    if at < 0 or head.fields[at].value_len < 16:
+        return False
+    return same_name(head.base + head.fields[at].value, b"application/json", 16)
+
+
+cdef int take_request(Downstream downstream, Exchange x, Head* head) except -1:
+    """Decide where it goes and write the head for endpoints. 0, or a Reason to refuse it with."""
+    cdef Listener listener = downstream.listener
+    cdef const char* path = NULL
+    cdef size_t path_len = 0
+    cdef int reason
+    if listener.well_known is not None and _is_challenge(listener, x, head):
+        return 0
+    if listener.redirect is not None:
+        x.respond = listener.redirect
+        return 0
+    if downstream.secure and _is_misdirected(downstream, head):
+        return R_MISDIRECTED
+    reason = _find_route(downstream, x, head, &path, &path_len)
+    if reason:
+        return reason
+    if head.framing == BODY_LENGTH and x.route.body_limit >= 0 and head.content_length > x.route.body_limit:
+        return R_BODY_TOO_LARGE
+    if x.cluster is not None:
+        _write_head(downstream, x, head, path, path_len)
+        if x.upgrade and x.route.max_tunnels and x.route.tunnels >= x.route.max_tunnels:
+            return R_TOO_MANY_TUNNELS
+    return 0
+
+
+cdef bint _is_challenge(Listener listener, Exchange x, const Head* head):
+    """A request of an ACME authority for one of our tokens (RFC 8555 8.3)."""
+    cdef bytes body = listener.well_known.get(head.base[head.path:head.path + head.path_len])
+    if body is None:
+        return False
+    x.respond = make_respond(200, [(b"Content-Type", b"application/octet-stream")], body)
+    return True
+
+
+cdef bint _is_misdirected(Downstream downstream, const Head* head):
+    """Does the request's authority belong to another certificate than the connection (RFC 9110 7.4, 15.5.20)?"""
+    cdef TlsStream stream = <TlsStream> downstream.stream
+    cdef const char* name
+    if downstream.listener.tls.contexts < 2 or head.authority == NULL:
+        return False
+    name = stream.server_name()
+    if name != NULL and head.host_len and memcmp(name, head.authority, head.host_len) == 0 and name[head.host_len] == 0:
+        return False
+    return not downstream.listener.tls.shares_context(name, head.authority, head.host_len)
+
+
+cdef int _find_route(Downstream downstream, Exchange x, Head* head, const char** path, size_t* path_len) except -1:
+    """Normal form of the path, then the route. 0 or a Reason; *path stays NULL when the target is kept."""
+    cdef RequestView view
+    cdef Route route
+    cdef int status = path_of(head, downstream.listener.path_mode, PATH, &view.path, &view.path_len)
+    if status == PATH_BAD:
+        return R_BAD_REQUEST
+    if status == PATH_CHANGED:
+        path[0] = view.path
+        path_len[0] = view.path_len
+    view.head = head
+    view.client = x.client
+    view.identity = <void*> downstream.identity
+    route = downstream.listener.router.match(&view, None)
+    if route is None:
+        return R_NO_ROUTE
+    x.route = route
+    x.cluster = route.cluster
+    x.respond = route.respond
+    return 0
+
+
+cdef int _write_head(Downstream downstream, Exchange x, Head* head, const char* path, size_t path_len) except -1:
+    """The head for endpoints into x.head, with room for a small body behind it."""
+    cdef RequestRewrite how
+    cdef Listener listener = downstream.listener
+    cdef bytes host = x.cluster.host
+    cdef size_t room
+    cdef int at
+    how.path = path
+    how.path_len = path_len
+    how.replace_host = head.absolute or host is not None or head.authority == NULL
+    if head.authority == NULL:
+        head.authority = <const char*> listener.authority
+        head.authority_len = <uint32_t> len(listener.authority)
+    how.host = head.authority
+    how.host_len = head.authority_len
+    if host is not None:
+        how.host = <const char*> host
+        how.host_len = len(host)
+    how.client = downstream.peer_text
+    how.client_len = downstream.peer_text_len
+    how.secure = downstream.secure
+    how.trusted = head.n_forwarded != 0 and listener.trusts(downstream.peer)
+    how.request_id = x.request_id
+    how.keep_request_id = False
+    if how.trusted:
+        at = find_field(head, b"x-request-id", 12, 0)
+        if at >= 0 and head.fields[at].value_len:
+            how.keep_request_id = True
+            if head.fields[at].value_len == 32:
+                memcpy(x.request_id, head.base + head.fields[at].value, 32)
+    how.upgrade = (head.upgrade >= 0 and head.method == M_GET and head.minor == 1 and head.framing == BODY_NONE
+                   and head.fields[head.upgrade].value_len == 9
+                   and same_name(head.base + head.fields[head.upgrade].value, b"websocket", 9))
+    x.upgrade = how.upgrade
+    how.identity = NULL
+    how.identity_len = 0
+    if downstream.identity is not None:
+        how.identity = <const char*> downstream.identity.fields
+        how.identity_len = len(downstream.identity.fields)
+    room = head.length + 2 * head.authority_len + how.host_len + how.identity_len + ADDITIONS_MAX
+    if head.framing == BODY_LENGTH and head.content_length <= INLINE_BODY_MAX:
+        room += <size_t> head.content_length
+    if room > x.head_cap:
+        x.grow_head(room)
+    x.head_len = <uint32_t> write_request(x.head, head, &how)
+    return 0
+
+
+cdef int respond(Downstream downstream, Exchange x, const Head* head) except -1:
+    """The answer that the route or the listener gives: fixed, or the way to https."""
+    cdef Respond answer = x.respond
+    cdef bytes fields = answer.headers
+    if answer.https_port:
+        fields = _location(head, answer.https_port, downstream.listener.authority)
+    x.status = <unsigned short> answer.status
+    x.response_begun = True
+    downstream.answer(x, answer.status, fields, answer.body)
+    return x.finish(True)
+
+
+cdef bytes _location(const Head* head, int port, bytes authority):
+    """The same resource by https. The target is as received: parse_request let only printable ASCII through."""
+    cdef bytes host = authority.rpartition(b":")[0]
+    cdef bytes path = head.base[head.path:head.path + head.path_len]
+    if head.authority != NULL:
+        host = head.authority[:head.host_len]
+    if path == b"*" or not path:
+        path = b"/"
+    if head.has_query:
+        path += b"?" + head.base[head.query:head.query + head.query_len]
+    if port != 443:
+        host = b"%b:%d" % (host, port)
+    return b"Location: https://%b%b\r\n" % (host, path)

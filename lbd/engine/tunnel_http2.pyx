@@ -1,0 +1,131 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""A WebSocket that a client carries on an HTTP/2 stream (RFC 8441), relayed to an endpoint that speaks it on a
+connection of its own.
+
+The endpoint's side is a plain socket after its 101; the client's side is a stream: bytes go out through its Http2Half
+and come in from nghttp2. Back-pressure: the endpoint is not read while bytes wait for the client's window, and the
+client's window is not opened while the endpoint has not taken what came.
+"""
+
+cimport cython
+
+from lbd.engine.exchange cimport Exchange
+from lbd.engine.http2 cimport Http2Half
+from lbd.engine.nghttp2 cimport CANCEL, FLAG_NONE, nghttp2
+from lbd.engine.pool cimport PooledConnection
+from lbd.engine.reactor cimport IO_AGAIN, READ_SIZE, WRITE_ERROR, Stream
+from lbd.engine.sys cimport ssize_t
+
+cdef enum:
+    TURN = 8
+
+
+@cython.no_gc
+@cython.final
+cdef class StreamTunnel(PooledConnection):
+
+    def __repr__(self):
+        return f"<StreamTunnel{' ended' if self.ended else ''}>"
+
+    cdef int adopt(self, Exchange x, Http2Half half, const char* rest, size_t n) except -1:
+        """Take over the endpoint's connection of an exchange after its 101; rest: what came behind the head."""
+        cdef PooledConnection old = x.upstream
+        self.exchange = x
+        x.route.tunnels += 1
+        self.half = half
+        self.listener = x.listener
+        self.idle_ms = x.route.tunnel_ms if x.route.tunnel_ms else x.listener.tunnel_ms
+        self.listener.reactor.retired.append(old)       # it is up the call stack
+        self.pool = old.pool
+        self.counted = old.counted
+        self.stream = old.stream
+        self.stream.handler = self
+        old.counted = False
+        old.stream = None
+        x.upstream.detach(False)
+        x.upstream = None
+        self.stream.readable = True
+        self.stream.set_timer(self.idle_ms)
+        x.bytes_sent += n
+        if n and half.write(rest, n, False) == WRITE_ERROR:
+            return self.end(True)
+        return self.resume()
+
+    cdef int on_readable(self, Stream stream) except -1:
+        return self.resume()
+
+    cdef int on_writable(self, Stream stream) except -1:
+        cdef Exchange x = self.exchange
+        if stream.flush() == WRITE_ERROR:
+            return self.end(True)
+        if stream.out.data == NULL and x is not None:
+            return x.downstream.resume_request(x)
+        return 0
+
+    cdef int on_timeout(self, Stream stream) except -1:
+        return self.end(True)
+
+    cdef int on_fault(self, Stream stream) except -1:
+        return self.end(True)
+
+    cdef int resume(self) except -1:
+        """Pass on what the endpoint sends, as far as the client takes it."""
+        cdef Stream stream = self.stream
+        cdef ssize_t got
+        cdef int _turn
+        if self.ended or stream is None:
+            return 0
+        for _turn in range(TURN):
+            if self.half.waiting.data != NULL or not stream.readable:
+                return 0
+            got = stream.recv(stream.reactor.rbuf, READ_SIZE)
+            if got == IO_AGAIN:
+                return 0
+            if got < 0:
+                return self.end(True)
+            stream.set_timer(self.idle_ms)
+            if got == 0:
+                self.ended = True
+                if self.half.write(NULL, 0, True) == WRITE_ERROR:
+                    return self.end(True)
+                return self.end(False) if self.shut else 0
+            self.exchange.bytes_sent += <size_t> got
+            if self.half.write(stream.reactor.rbuf, <size_t> got, False) == WRITE_ERROR:
+                return self.end(True)
+        stream.reactor.defer(stream)
+        return 0
+
+    cdef int take(self, const char* p, size_t n) except -1:
+        """Bytes of the client: WRITE_*."""
+        cdef int result
+        if self.stream is None:
+            return WRITE_ERROR
+        self.exchange.bytes_received += n
+        self.stream.set_timer(self.idle_ms)
+        result = self.stream.write(p, n)
+        if result == WRITE_ERROR:
+            self.end(True)
+        return result
+
+    cdef int shut_up(self) except -1:
+        """The client is done sending."""
+        if self.stream is None or self.shut:
+            return 0
+        self.shut = True
+        if self.ended:
+            return self.end(False)
+        self.stream.shutdown_write()
+        return 0
+
+    cdef int end(self, bint reset) except -1:
+        """Close the endpoint's side, and the client's stream unless both have ended well."""
+        cdef Exchange x = self.exchange
+        if x is None:
+            return 0
+        self.exchange = None
+        x.route.tunnels -= 1
+        if reset and not self.half.gone and not self.half.session.over:
+            nghttp2.submit_rst_stream(self.half.session.session, FLAG_NONE, self.half.id, CANCEL)
+            self.half.session.schedule()
+        self.drop(reset)
+        return x.finish(True)
