@@ -79,8 +79,6 @@ def _check_listener_tls(at: Location, listener: Any) -> Iterator[InitErrorDetail
 
 def _check_cluster_tls(at: Location, cluster: Any) -> Iterator[InitErrorDetails]:
     tls = _get(cluster, "tls")
-    if _get(cluster, "protocol") in ("http2", "auto"):
-        yield at_value((*at, "protocol"), "only http1 is supported by this version")
     if _get(cluster, "protocol") == "auto" and tls in (None, False):
         yield at_value((*at, "protocol"), "auto asks by ALPN, which needs 'tls'; write http1 or http2")
     if (_get(tls, "cert") is None) != (_get(tls, "key") is None):

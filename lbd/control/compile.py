@@ -20,12 +20,13 @@ from lbd.control.tls import client_tls, server_tls, ticket_keys
 from lbd.engine.accesslog import LogWriter, TextLog
 from lbd.engine.cluster import Cluster, Endpoint
 from lbd.engine.exchange import Listener
-from lbd.engine.pool import ConnectionPool
+from lbd.engine.pool import ConnectionPool, Protocol
 from lbd.engine.reactor import Reactor
 from lbd.engine.router import Matcher, Respond, Route, Router
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ClientTls, ServerTls
 from lbd.engine.upstream_http1 import Http1
+from lbd.engine.upstream_http2 import Http2
 
 PATH_MODES = {"normalize": 0, "reject": 1, "as_is": 2}
 # Trailers that say something about the body and change nothing else (RFC 9110 6.5.1); grpc-* and
@@ -108,12 +109,18 @@ def _cluster(
         endpoints,
         balancer_class=registry.resolve("balancer", setting.balancer.name),
         options=options.model_dump() if options is not None else {},
-        protocol=Http1(),
+        protocol=_protocol(setting),
         host=setting.host.encode() if setting.host else None,
         response_ms=milliseconds(setting.timeouts.response),
         body_ms=milliseconds(setting.timeouts.body),
         queue_ms=milliseconds(setting.timeouts.queue),
     )
+
+
+def _protocol(setting: schema.Cluster) -> Protocol:
+    if setting.protocol == "http1":
+        return Http1()
+    return Http2(streams=setting.http2.streams, may_be_http1=setting.protocol == "auto")
 
 
 def _pool(

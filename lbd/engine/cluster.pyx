@@ -116,7 +116,7 @@ cdef class Cluster:
         if index < 0:
             return None
         first = endpoint = <Endpoint> balancer.endpoints[index]
-        while endpoint is avoid or (endpoint.pool.idle_count == 0 and endpoint.pool.is_full()):
+        while endpoint is avoid or not endpoint.pool.has_room():
             tries += 1
             if tries >= PICK_EFFORT:
                 return first if first is not avoid else endpoint

@@ -137,7 +137,7 @@ cdef class Exchange(Waiter):
     cdef int reason
     cdef uint8_t method, minor
     cdef uint8_t request_framing
-    cdef uint8_t connects, informational
+    cdef uint8_t connects, informational, refusals
     cdef bint request_done                  # all of the request has been taken from the client
     cdef bint body_given                    # some of its body went to an upstream connection and is not kept
     cdef bint response_begun                # the client has seen a final head
@@ -165,6 +165,7 @@ cdef class Exchange(Waiter):
     cdef int on_response_head(self, Head* head) except -1
     cdef int on_response_done(self, bint reusable) except -1
     cdef int on_upstream_failed(self, int reason, bint silent) except -1
+    cdef int on_refused(self) except -1
     cdef int on_client_gone(self, int reason) except -1
     cdef int fail(self, int reason) except -1
     cdef int finish(self, bint clean) except -1

@@ -31,7 +31,7 @@ from lbd.engine.pool cimport PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
 from lbd.engine.reactor cimport WRITE_BLOCKED, WRITE_ERROR, Handler, Reactor, Stream
 from lbd.engine.reasons cimport (
-    R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_UPSTREAM_RESET, reason_status,
+    R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_STREAM_REFUSED, R_UPSTREAM_RESET, reason_status,
 )
 from lbd.engine.router cimport Respond, Route, Router
 from lbd.engine.shared cimport STATUS_SLOT, ListenerStats, Shared, histogram_add
@@ -42,6 +42,7 @@ from lbd.engine.matchers import network_table
 
 cdef enum:
     FREE_BLOCKS = 1024
+    REFUSALS_MAX = 3                # by endpoints that are stopping
 
 
 cdef class AccessLog:
@@ -375,7 +376,7 @@ cdef class Exchange(Waiter):
             if idle is not None:
                 self.on_connection(idle)
                 return 0
-        if self.endpoint.pool.is_full():
+        if self.endpoint.pool.is_full() or self.endpoint.pool.is_joining():
             if not self.endpoint.pool.enqueue(self):
                 return -<int> R_OVERFLOW
             self.downstream.wait(self.cluster.queue_ms)
@@ -476,6 +477,22 @@ cdef class Exchange(Waiter):
         endpoint.stats.failures += 1
         endpoint.stats.status_class[0] += 1
         return self.fail(reason if reason != R_NONE else R_UPSTREAM_RESET)
+
+    cdef int on_refused(self) except -1:
+        """The endpoint said that it has not looked at the request (RFC 9113 8.7): another attempt is safe."""
+        cdef Upstream upstream = self.upstream
+        cdef Endpoint endpoint = self.endpoint
+        self.upstream = None
+        if upstream is not None:
+            upstream.detach(False)
+        self.refusals += 1
+        endpoint.stats.stale += 1
+        if self.body_given or self.refusals > REFUSALS_MAX:
+            endpoint.stats.failures += 1
+            endpoint.stats.status_class[0] += 1
+            return self.fail(R_STREAM_REFUSED)
+        self._release_endpoint()
+        return self._next_endpoint(endpoint)
 
     cdef int on_client_gone(self, int reason) except -1:
         """Nobody waits for the response any more: free the endpoint at once."""

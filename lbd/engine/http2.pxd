@@ -47,7 +47,7 @@ cdef class Http2Session:
     cdef int _count_frame(self, const Frame* frame) noexcept
     cdef int on_begin(self, int32_t id, int category) except -1
     cdef int on_head(self, int32_t id, int category, bint ended) except -1
-    cdef int on_data(self, int32_t id, const char* p, size_t n) except -1
+    cdef int on_data(self, int32_t id, const char* p, size_t n, bint last) except -1
     cdef int on_end(self, int32_t id) except -1
     cdef int on_closed(self, int32_t id, uint32_t error) except -1
     cdef int on_goaway(self, int32_t last, uint32_t error) except -1

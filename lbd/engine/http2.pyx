@@ -133,7 +133,7 @@ cdef int _on_frame_send(Session* session, const Frame* frame, void* user) noexce
 cdef int _on_data_chunk(Session* session, uint8_t flags, int32_t id, const uint8_t* p, size_t n, void* user) noexcept:
     cdef Http2Session s = <Http2Session> user
     try:
-        return s.on_data(id, <const char*> p, n)
+        return s.on_data(id, <const char*> p, n, flags & FLAG_END_STREAM)
     except Exception as error:
         return _let_through(s, error)
 
@@ -398,7 +398,7 @@ cdef class Http2Session:
     cdef int on_head(self, int32_t id, int category, bint ended) except -1:
         return 0
 
-    cdef int on_data(self, int32_t id, const char* p, size_t n) except -1:
+    cdef int on_data(self, int32_t id, const char* p, size_t n, bint last) except -1:
         return 0
 
     cdef int on_end(self, int32_t id) except -1:

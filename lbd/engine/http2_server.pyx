@@ -97,7 +97,7 @@ cdef class ServerSession(Http2Session):
             buffer_append(&stream.body.trailers, b"\r\n", 2)
         return 0
 
-    cdef int on_data(self, int32_t id, const char* p, size_t n) except -1:
+    cdef int on_data(self, int32_t id, const char* p, size_t n, bint last) except -1:
         cdef ServerStream stream = self.find(id)
         if stream is None:
             nghttp2.consume(self.session, id, n)

@@ -152,6 +152,7 @@ cdef struct Nghttp2:
     int (*want_write)(Session*) noexcept
     int (*consume)(Session*, int32_t, size_t) noexcept
     int (*consume_connection)(Session*, size_t) noexcept
+    int (*consume_stream)(Session*, int32_t, size_t) noexcept
     int (*resume_data)(Session*, int32_t) noexcept
     int (*set_local_window_size)(Session*, uint8_t, int32_t, int32_t) noexcept
     int (*set_stream_user_data)(Session*, int32_t, void*) noexcept

@@ -60,6 +60,7 @@ cdef int load_nghttp2() except -1:
     (<void**> &nghttp2.want_read)[0] = library.find(b"nghttp2_session_want_read")
     (<void**> &nghttp2.want_write)[0] = library.find(b"nghttp2_session_want_write")
     (<void**> &nghttp2.consume)[0] = library.find(b"nghttp2_session_consume")
+    (<void**> &nghttp2.consume_stream)[0] = library.find(b"nghttp2_session_consume_stream")
     (<void**> &nghttp2.consume_connection)[0] = library.find(b"nghttp2_session_consume_connection")
     (<void**> &nghttp2.resume_data)[0] = library.find(b"nghttp2_session_resume_data")
     (<void**> &nghttp2.set_local_window_size)[0] = library.find(b"nghttp2_session_set_local_window_size")

@@ -34,12 +34,24 @@ cdef class PooledConnection(Handler):
     cdef uint64_t expires               # ms; 0 = never
     cdef uint32_t requests
 
+    cdef int on_ready(self, Waiter waiter) except -1
     cdef bint is_silent(self) noexcept
     cdef int on_idle_readable(self) except -1
     cdef void drop(self, bint reset) noexcept
     cdef void finish_connect(self, int reason)
     cdef int _secure(self)
     cdef void _send_preamble(self)
+
+
+cdef class SharedConnection(PooledConnection):
+    cdef uint32_t busy                  # exchanges under way on it
+    cdef bint joined                    # counted in pool.joining
+    cdef bint listed                    # in pool.shared
+
+    cdef PooledConnection new_stream(self)
+    cdef uint32_t room(self) noexcept
+    cdef int leave(self) except -1
+    cdef int on_stream_closed(self) except -1
 
 
 cdef class Protocol:
@@ -59,6 +71,9 @@ cdef class ConnectionPool:
     cdef uint32_t open, idle_count, queue_len
     cdef uint32_t max_open, max_idle, max_queue, max_requests
     cdef uint64_t connect_ms, idle_ms, lifetime_ms
+    cdef list shared                    # connections that serve several exchanges at a time
+    cdef uint32_t joining               # of them, those that are being made; exchanges queue for them
+    cdef bint one_each                  # the endpoint chose a protocol that serves one exchange at a time
     cdef bint closed
     cdef ClientTls tls                  # or None
     cdef bytes tls_name                 # asked for and verified
@@ -72,7 +87,12 @@ cdef class ConnectionPool:
 
     cdef int _set_options(self, int fd) noexcept
     cdef PooledConnection take_idle(self)
+    cdef PooledConnection share(self)
+    cdef int serve_queue(self) except -1
+    cdef int refuse_queue(self, int reason) except -1
     cdef bint is_full(self) noexcept
+    cdef bint is_joining(self) noexcept
+    cdef bint has_room(self) noexcept
     cdef int connect(self, Waiter waiter, PooledConnection fresh) except -1
     cdef bint enqueue(self, Waiter waiter) noexcept
     cdef void leave_queue(self, Waiter waiter) noexcept

@@ -24,6 +24,10 @@ from lbd.engine.tls cimport ClientTls
 from lbd.engine.tls_stream cimport HANDSHAKE_AGAIN, HANDSHAKE_DONE, TlsStream
 
 
+cdef enum:
+    JOIN_MAX = 100          # exchanges that wait for one shared connection before another is made
+
+
 @cython.no_gc
 cdef class Waiter:
     """Someone who wants an upstream connection."""
@@ -114,10 +118,17 @@ cdef class PooledConnection(Handler):
             self.drop(False)
             if waiter is not None:
                 waiter.on_no_connection(reason)
-        elif waiter is None:
-            self.drop(False)
+            if isinstance(self, SharedConnection):
+                self.pool.refuse_queue(reason)
         else:
-            waiter.on_connection(self)
+            self.on_ready(waiter)
+
+    cdef int on_ready(self, Waiter waiter) except -1:
+        """Connected; waiter: who asked for it, or None when nobody waits any more."""
+        if waiter is None:
+            self.drop(False)
+            return 0
+        return waiter.on_connection(self)
 
     cdef void _send_preamble(self):
         """The PROXY header, before anything else and in plain text."""
@@ -158,6 +169,27 @@ cdef class PooledConnection(Handler):
             pool.open -= 1
             pool.stats.open -= 1
             pool.on_closed()
+
+
+@cython.no_gc
+cdef class SharedConnection(PooledConnection):
+    """A connection that serves several exchanges at a time, each through a stream (see upstream_http2.pyx)."""
+
+    cdef PooledConnection new_stream(self):
+        """The Upstream of one more exchange."""
+        raise NotImplementedError
+
+    cdef uint32_t room(self) noexcept:
+        """How many more exchanges it takes now."""
+        return 0
+
+    cdef int leave(self) except -1:
+        """Take no more exchanges; end when those under way have ended."""
+        raise NotImplementedError
+
+    cdef int on_stream_closed(self) except -1:
+        """An exchange has let go of its stream."""
+        raise NotImplementedError
 
 
 cdef class Protocol:
@@ -227,6 +259,10 @@ cdef class ConnectionPool:
     cdef PooledConnection take_idle(self):
         """The most recently used idle connection, or None."""
         cdef PooledConnection top
+        if self.shared is not None:
+            top = self.share()
+            if top is not None:
+                return top
         while True:
             top = self.idle_top
             if top is None:
@@ -238,8 +274,62 @@ cdef class ConnectionPool:
             top.stream.set_timer(0)
             return top
 
+    cdef PooledConnection share(self):
+        """A stream on the shared connection with the fewest exchanges, or None when all are full."""
+        cdef SharedConnection one
+        cdef SharedConnection best = None
+        for one in self.shared:
+            if (best is None or one.busy < best.busy) and one.room() > 0:
+                best = one
+        return None if best is None else best.new_stream()
+
+    cdef int serve_queue(self) except -1:
+        """Shared connections have room: for those who wait."""
+        cdef Waiter first
+        cdef PooledConnection stream
+        while self.queue_head is not None and self.shared is not None:
+            first = self.queue_head
+            stream = self.share()
+            if stream is None:
+                return 0
+            if not first.takes(stream):
+                stream.drop(False)
+                return 0
+            self.leave_queue(first)
+            first.on_connection(stream)
+        return 0
+
+    cdef int refuse_queue(self, int reason) except -1:
+        """A connection that many waited for could not be made: each may try elsewhere."""
+        cdef uint32_t _turn
+        cdef Waiter first
+        if self.joining:
+            return 0
+        for _turn in range(self.queue_len):
+            first = self.queue_head
+            if first is None:
+                return 0
+            self.leave_queue(first)
+            first.on_no_connection(reason)
+        return 0
+
     cdef bint is_full(self) noexcept:
         return self.max_open != 0 and self.open >= self.max_open
+
+    cdef bint is_joining(self) noexcept:
+        """Is it better to wait for a connection that is being made, which will serve many, than to make another?"""
+        return self.joining != 0 and self.queue_len < self.joining * JOIN_MAX
+
+    cdef bint has_room(self) noexcept:
+        """Can an exchange be served without waiting for another to end?"""
+        cdef SharedConnection one
+        if self.idle_count or not self.is_full():
+            return True
+        if self.shared is not None:
+            for one in self.shared:
+                if one.room() > 0:
+                    return True
+        return False
 
     cdef int _set_options(self, int fd) noexcept:
         """TCP options; one that the kernel refuses is no reason not to connect (the control plane has tried them)."""
@@ -290,6 +380,9 @@ cdef class ConnectionPool:
         if self.lifetime_ms:                # spread by up to 10 % so that connections of one burst do not end together
             fresh.expires = (self.reactor.wheel.now + self.lifetime_ms
                              - self.reactor.random() % (self.lifetime_ms // 10 + 1))
+        if not self.one_each and isinstance(fresh, SharedConnection):
+            (<SharedConnection> fresh).joined = True
+            self.joining += 1
         self.open += 1
         self.stats.open += 1
         stream.set_timer(self.connect_ms)
@@ -379,7 +472,7 @@ cdef class ConnectionPool:
         """A place is free: connect for the first in the queue."""
         cdef Waiter first
         cdef int status
-        while self.queue_head is not None and not self.is_full():
+        while self.queue_head is not None and not self.is_full() and not self.is_joining():
             first = self.queue_head
             self.leave_queue(first)
             status = self.connect(first, first.fresh())
@@ -388,6 +481,9 @@ cdef class ConnectionPool:
         return 0
 
     cdef void close_idle(self) noexcept:
+        cdef SharedConnection one
         self.closed = True
         while self.idle_top is not None:
             self.idle_top.drop(False)
+        for one in list(self.shared or ()):
+            one.leave()
