@@ -272,6 +272,9 @@ class Listener(Settings):
     trusted_proxies: Networks = Field(
         default=(), description="Addresses of proxies in front whose forwarding fields are believed."
     )
+    forwarded: bool = Field(
+        default=False, description="Send endpoints `Forwarded` (RFC 7239) beside the `X-Forwarded-` fields."
+    )
     timeouts: ListenerTimeouts = Field(
         default=ListenerTimeouts(), description="How long to wait for a client."
     )

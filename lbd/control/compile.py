@@ -196,6 +196,7 @@ def _listener(
         handshake_ms=milliseconds(timeouts.handshake),
         hsts=_hsts(setting.hsts) if setting.hsts else None,
         redirect=_redirect(setting.https_redirect) if setting.https_redirect else None,
+        rfc7239=setting.forwarded,
         http2=None if isinstance(setting.http2, str) else setting.http2.model_dump(),
     )
 

@@ -17,7 +17,7 @@ import uvloop
 
 from lbd.config import schema
 from lbd.control import systemd
-from lbd.control.certs.files import CertificateError
+from lbd.control.certs.errors import CertificateError
 from lbd.control.sockets import BindError, bound_address, listen
 from lbd.control.tls import TlsSettingError
 from lbd.control.worker import Worker

@@ -9,8 +9,6 @@ import ssl
 from functools import lru_cache
 from pathlib import Path
 
-from cryptography import x509
-
 from lbd.config import schema
 from lbd.engine.tls import ClientIdentity, ClientTls, ServerTls, TlsError
 
@@ -96,9 +94,16 @@ def identify(der: bytes) -> ClientIdentity:
 
     These are RFC 9440's and lbd's own.
     """
+    from cryptography import x509  # costs memory that only those with client certificates should pay
+
     certificate = x509.load_der_x509_certificate(der)
     subject = certificate.subject.rfc4514_string().encode()
-    names = tuple(name.encode() for name in _names(certificate))
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        found = x509.SubjectAlternativeName([])
+    kinds = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress)
+    names = tuple(str(name.value).encode() for name in found if isinstance(name, kinds))
     fingerprint = hashlib.sha256(der).hexdigest().encode()
     fields = (
         b"Client-Cert: :" + base64.b64encode(der) + b":\r\n"
@@ -107,15 +112,6 @@ def identify(der: bytes) -> ClientIdentity:
         b"X-Client-Cert-Fingerprint: " + fingerprint + b"\r\n"
     )
     return ClientIdentity(subject, names, fingerprint, fields)
-
-
-def _names(certificate: x509.Certificate) -> list[str]:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
-        return []
-    kinds = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress)
-    return [str(name.value) for name in found if isinstance(name, kinds)]
 
 
 def _printable(text: bytes) -> bytes:

@@ -264,6 +264,8 @@ cdef class TextLog(AccessLog):
         out = _put_number(_put(out, b',"bytes_received":'), x.bytes_received)
         out = _put_number(_put(out, b',"bytes_sent":'), x.bytes_sent)
         out = _put_seconds(_put(out, b',"duration":'), monotonic_us() - x.started_us)
+        if x.grpc and x.grpc_status >= 0:
+            out = _put_number(_put(out, b',"grpc_status":'), <uint64_t> x.grpc_status)
         name = self._name(x.listener.name)
         out = _put_escaped(_put(out, b',"listener":"'), <const char*> name, len(name))
         name = self._name(x.route.name)

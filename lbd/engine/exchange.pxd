@@ -46,6 +46,7 @@ cdef class Listener:
     cdef bytes proxy_sources                # network table of those that send a PROXY header, or None
     cdef readonly ServerTls tls             # or None
     cdef bytes hsts                         # field line for responses over TLS, or None
+    cdef bint rfc7239                       # write Forwarded beside the X-Forwarded fields
     cdef Respond redirect                   # answers everything with the way to https, or None
     cdef public dict well_known             # path -> body of ACME challenges under way, or None
     cdef uint64_t handshake_ms

@@ -50,6 +50,7 @@ class Listener:
         hsts: bytes | None = None,
         redirect: Respond | None = None,
         http2: Mapping[str, int] | None = None,
+        rfc7239: bool = False,
     ) -> None: ...
     @property
     def open_connections(self) -> int: ...

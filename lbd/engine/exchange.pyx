@@ -61,7 +61,7 @@ cdef class Listener:
                   request_line=8192, head=32768, fields=100, body=-1, connections=20000,
                   body_rate=0, bint keep_underscore=False, int path_mode=PATH_NORMALIZE, trusted=(), trailers=(),
                   bytes authority=b"localhost", ServerTls tls=None, proxy_sources=(), handshake_ms=10000,
-                  bytes hsts=None, Respond redirect=None, dict http2=None):
+                  bytes hsts=None, Respond redirect=None, dict http2=None, bint rfc7239=False):
         self.name = name
         self.reactor = reactor
         self.router = router
@@ -90,6 +90,7 @@ cdef class Listener:
         self.handshake_ms = handshake_ms
         self.hsts = hsts
         self.redirect = redirect
+        self.rfc7239 = rfc7239
         self.http2.off = http2 is None
         if http2 is not None:
             self.http2.streams = http2["streams"]
@@ -539,6 +540,8 @@ cdef class Exchange(Waiter):
             self.listener.stats.reasons[self.reason] += 1
         if self.route is not None and self.route.stats != NULL:
             self.route.stats.status[STATUS_SLOT[self.status if self.status < 600 else 0]] += 1
+            if self.grpc:
+                self.route.stats.grpc[self.grpc_status if 0 <= self.grpc_status < 17 else 17] += 1
             self.route.stats.bytes_received += self.bytes_received
             self.route.stats.bytes_sent += self.bytes_sent
             histogram_add(&self.route.stats.duration, monotonic_us() - self.started_us)

@@ -13,7 +13,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr
 
 from lbd.engine.http1 cimport (
-    K_CLIENT_CERTIFICATE, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED_FOR, K_FORWARDED_HOST,
+    K_CLIENT_CERTIFICATE, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED, K_FORWARDED_FOR, K_FORWARDED_HOST,
     K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER,
     K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, K_VIA, PARSE_DONE, PARSE_MORE, Field, Head,
 )
@@ -107,7 +107,9 @@ cdef uint16_t _classify(const char* name, size_t n) noexcept nogil:
         if same_name(name, b"upgrade", 7):
             return K_UPGRADE
     elif n == 9:
-        if same_name(name, b"x-real-ip", 9) or same_name(name, b"forwarded", 9):
+        if same_name(name, b"forwarded", 9):
+            return K_FORWARDED
+        if same_name(name, b"x-real-ip", 9):
             return K_FORWARDED_OTHER
     elif n == 10:
         if same_name(name, b"connection", 10):

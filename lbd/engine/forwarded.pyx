@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The one place that decides who the client is, for limits, matchers and logs.
 
-Behind trusted proxies it is the rightmost address in X-Forwarded-For that is not one of them: all that stands left of
-it may be invented. A value that is no address ends the walk, and the last good hop is taken.
+Behind trusted proxies it is the rightmost address in X-Forwarded-For (or Forwarded) that is not one of them: all that
+stands left of it may be invented. A value that is no address ends the walk, and the last good hop is taken.
 """
 
 from libc.stdint cimport uint8_t
@@ -10,7 +10,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 from lbd.engine cimport sys as c
 from lbd.engine.exchange cimport Listener
-from lbd.engine.http1 cimport K_FORWARDED_FOR, Field, Head
+from lbd.engine.fields cimport same_name
+from lbd.engine.http1 cimport K_FORWARDED, K_FORWARDED_FOR, Field, Head
 
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int, const char*, void*)
@@ -48,40 +49,79 @@ cdef bint _parse(const char* p, size_t n, uint8_t* out) noexcept nogil:
     return inet_pton(c.AF_INET6, text, out) == 1
 
 
+cdef bint _element(const char* p, size_t n, const char** node, size_t* node_len) noexcept nogil:
+    """The for parameter of an element of Forwarded: `for=192.0.2.1;proto=http`, `For="[2001:db8::1]:80"` (RFC 7239 4, 6)."""
+    cdef size_t i = 0
+    cdef size_t start
+    while i < n:
+        while i < n and (p[i] == c' ' or p[i] == c'\t' or p[i] == c';'):
+            i += 1
+        start = i
+        while i < n and p[i] != c';':
+            i += 1
+        if i - start > 4 and same_name(p + start, b"for=", 4):
+            start += 4
+            n = i
+            while n > start and (p[n - 1] == c' ' or p[n - 1] == c'\t'):
+                n -= 1
+            if n - start >= 2 and p[start] == c'"' and p[n - 1] == c'"':
+                start += 1
+                n -= 1
+            node[0] = p + start
+            node_len[0] = n - start
+            return True
+    return False
+
+
+cdef bint _walk(Listener listener, const char* value, size_t end, bint rfc7239, uint8_t* client) noexcept:
+    """Hops of one field, from the right; client becomes each in turn. False when the walk ends with this field."""
+    cdef size_t start, stop
+    cdef const char* node
+    cdef size_t node_len
+    cdef uint8_t[16] hop
+    while True:
+        start = end
+        while start > 0 and value[start - 1] != c',':
+            start -= 1
+        stop = end
+        end = start
+        while start < stop and (value[start] == c' ' or value[start] == c'\t'):
+            start += 1
+        while stop > start and (value[stop - 1] == c' ' or value[stop - 1] == c'\t'):
+            stop -= 1
+        node = value + start
+        node_len = stop - start
+        if rfc7239 and not _element(value + start, stop - start, &node, &node_len):
+            return False
+        if not _parse(node, node_len, hop):
+            return False
+        memcpy(client, hop, 16)
+        if not listener.trusts(hop):
+            return False
+        if end == 0:
+            return True
+        end -= 1
+
+
 cdef void find_client(Listener listener, const Head* head, const uint8_t* peer, uint8_t* client) noexcept:
-    """Write the client's address: the peer's, unless that is a trusted proxy which names another."""
+    """Write the client's address: the peer's, unless that is a trusted proxy which names another.
+
+    X-Forwarded-For decides when there is one, since most proxies keep it; else Forwarded.
+    """
     cdef int f
     cdef const Field* field
-    cdef const char* value
-    cdef size_t end, start, stop
-    cdef uint8_t[16] hop
+    cdef int wanted = K_FORWARDED
     memcpy(client, peer, 16)
     if head.n_forwarded == 0 or not listener.trusts(peer):
         return
+    for f in range(<int> head.n_fields):
+        if head.fields[f].kind == K_FORWARDED_FOR:
+            wanted = K_FORWARDED_FOR
     for f in range(<int> head.n_fields - 1, -1, -1):
         field = &head.fields[f]
-        if field.kind != K_FORWARDED_FOR:
-            continue
-        value = head.base + field.value
-        end = field.value_len
-        while True:
-            start = end
-            while start > 0 and value[start - 1] != c',':
-                start -= 1
-            stop = end
-            end = start
-            while start < stop and (value[start] == c' ' or value[start] == c'\t'):
-                start += 1
-            while stop > start and (value[stop - 1] == c' ' or value[stop - 1] == c'\t'):
-                stop -= 1
-            if not _parse(value + start, stop - start, hop):
-                return
-            memcpy(client, hop, 16)
-            if not listener.trusts(hop):
-                return
-            if end == 0:
-                break
-            end -= 1
+        if field.kind == wanted and not _walk(
+                listener, head.base + field.value, field.value_len, wanted == K_FORWARDED, client):
+            return
 
 
 cdef int format_address(const uint8_t* address, char* out) noexcept nogil:

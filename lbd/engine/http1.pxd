@@ -43,7 +43,8 @@ cdef enum:
     K_FORWARDED_FOR
     K_FORWARDED_PROTO
     K_FORWARDED_HOST
-    K_FORWARDED_OTHER           # X-Real-IP, Forwarded, X-Forwarded-Port, ...: only trusted peers may set them
+    K_FORWARDED                 # RFC 7239
+    K_FORWARDED_OTHER           # X-Real-IP, X-Forwarded-Port, ...: only trusted peers may set them
     K_CLIENT_CERTIFICATE        # Client-Cert (RFC 9440), X-Client-Cert-*: what lbd says of a verified certificate
     K_REQUEST_ID
     K_VIA

@@ -165,7 +165,8 @@ cdef int _write_head(Downstream downstream, Exchange x, Head* head, const char* 
     if downstream.identity is not None:
         how.identity = <const char*> downstream.identity.fields
         how.identity_len = len(downstream.identity.fields)
-    room = head.length + 2 * head.authority_len + how.host_len + how.identity_len + ADDITIONS_MAX
+    how.rfc7239 = listener.rfc7239
+    room = head.length + 3 * head.authority_len + how.host_len + how.identity_len + ADDITIONS_MAX
     if head.framing == BODY_LENGTH and head.content_length <= INLINE_BODY_MAX:
         room += <size_t> head.content_length
     if room > x.head_cap:

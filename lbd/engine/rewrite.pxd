@@ -17,6 +17,7 @@ cdef struct RequestRewrite:
     bint replace_host
     const char* client              # text of the peer's address
     size_t client_len
+    bint rfc7239                    # write Forwarded, too
     bint trusted                    # the peer's forwarding fields are kept and extended
     bint secure
     bint upgrade                    # pass the upgrade that was asked for

@@ -5,7 +5,7 @@ Strategy: kept lines are copied in runs, so an ordinary head is one memcpy with 
 and those that Connection names are left out (RFC 9110 7.6.1), forwarding fields of peers that are not trusted are
 replaced, trailers pass only by name (RFC 9110 6.5.1). The writers trust the parser: no bytes get here unchecked.
 
-Room: out must hold head.length + 2 * head.authority_len + how.host_len + how.identity_len + ADDITIONS_MAX bytes;
+Room: out must hold head.length + 3 * head.authority_len + how.host_len + how.identity_len + ADDITIONS_MAX bytes;
 paths never grow, and the forwarded addresses that are joined stood in the head before.
 """
 
@@ -15,9 +15,9 @@ from libc.string cimport memcpy
 from lbd.engine.body cimport Body, parse_trailers
 from lbd.engine.buffer cimport buffer_len
 from lbd.engine.http1 cimport (
-    BODY_CHUNKED, K_CLIENT_CERTIFICATE, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED_FOR, K_FORWARDED_HOST,
-    K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_NOMINATED, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER,
-    K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, M_OPTIONS, Field, Head,
+    BODY_CHUNKED, K_CLIENT_CERTIFICATE, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED, K_FORWARDED_FOR,
+    K_FORWARDED_HOST, K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_NOMINATED, K_PLAIN, K_REQUEST_ID, K_TE,
+    K_TRAILER, K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, M_OPTIONS, Field, Head,
 )
 
 
@@ -41,6 +41,8 @@ cdef bint _keep_in_request(const Head* head, const Field* field, const RequestRe
         return head.framing == BODY_CHUNKED
     if field.kind == K_REQUEST_ID:
         return how.keep_request_id
+    if field.kind == K_FORWARDED:
+        return how.trusted and not how.rfc7239      # else it is written anew, with what stood there
     if field.kind == K_CLIENT_CERTIFICATE:
         return how.trusted and how.identity == NULL
     if field.kind == K_FORWARDED_PROTO or field.kind == K_FORWARDED_HOST or field.kind == K_FORWARDED_OTHER:
@@ -67,11 +69,35 @@ cdef char* _request_line(char* out, const Head* head, const RequestRewrite* how)
     return _put(out, b" HTTP/1.1\r\n", 11)
 
 
+cdef char* _forwarded(char* out, const Head* head, const RequestRewrite* how) noexcept nogil:
+    """One more element of Forwarded (RFC 7239 4), behind those of trusted proxies."""
+    cdef uint32_t i
+    cdef size_t j
+    cdef bint colon = False
+    out = _put(out, b"Forwarded: ", 11)
+    if how.trusted:
+        for i in range(head.n_fields):
+            if head.fields[i].kind == K_FORWARDED and head.fields[i].value_len:
+                out = _put(out, head.base + head.fields[i].value, head.fields[i].value_len)
+                out = _put(out, b", ", 2)
+    for j in range(how.client_len):
+        colon |= how.client[j] == c':'
+    out = _put(out, b'for="[', 6 if colon else 5)
+    out = _put(out, how.client, how.client_len)
+    out = _put(out, b']";host="', 9) if colon else _put(out, b'";host="', 8)
+    out = _put(out, head.authority, head.authority_len)     # of a grammar without quotes and backslashes
+    if how.secure:
+        return _put(out, b'";proto=https\r\n', 15)
+    return _put(out, b'";proto=http\r\n', 14)
+
+
 cdef char* _forwarding(char* out, const Head* head, const RequestRewrite* how) noexcept nogil:
     """The fields that say where the request came from."""
     cdef uint32_t i
     cdef bint proto = False
     cdef bint host = False
+    if how.rfc7239:
+        out = _forwarded(out, head, how)
     out = _put(out, b"X-Forwarded-For: ", 17)
     if head.n_forwarded and how.trusted:
         for i in range(head.n_fields):

@@ -18,6 +18,7 @@ cdef struct Histogram:
 
 cdef struct RouteStats:         # one per worker and route: plain stores, summed when read
     uint64_t status[STATUS_SLOTS]
+    uint64_t grpc[18]           # gRPC calls by status, [17]: none or unknown
     uint64_t bytes_received     # request bodies
     uint64_t bytes_sent         # response bodies
     Histogram duration          # first byte of the head to the last of the response

@@ -111,7 +111,8 @@ cdef class Shared:
         if kind == "route":
             route = <RouteStats*> (self.base + offset)
             return {
-                "status": [route.status[i] for i in range(STATUS_SLOTS)], "bytes_received": route.bytes_received,
+                "status": [route.status[i] for i in range(STATUS_SLOTS)],
+                "grpc": [route.grpc[i] for i in range(18)], "bytes_received": route.bytes_received,
                 "bytes_sent": route.bytes_sent, "duration": _histogram(&route.duration),
             }
         if kind == "listener":

@@ -25,6 +25,7 @@ from lbd.engine.reasons import CODES
 from lbd.engine.shared import KNOWN_STATUS, Shared, bucket_bounds
 
 BOUNDS = bucket_bounds()
+GRPC_OTHER = 17  # slot of a call without a status, or with an unknown one
 # Every fourth bound (a power of two of 16 us) keeps series few; the block keeps the finer ones.
 SHOWN = frozenset(range(0, len(BOUNDS) - 1, 4))
 
@@ -63,7 +64,7 @@ class Observed(Protocol):
     """What is read of a worker."""
 
     @property
-    def keeper(self) -> Certificates: ...
+    def keeper(self) -> Certificates | None: ...
 
     @property
     def shared(self) -> Shared: ...
@@ -123,6 +124,9 @@ class EngineCollector(Collector):
         requests = CounterMetricFamily("lbd_requests", "Exchanges finished.", labels=[*labels, "code"])
         received = CounterMetricFamily("lbd_request_bytes", "Request body bytes received.", labels=labels)
         sent = CounterMetricFamily("lbd_response_bytes", "Response body bytes sent.", labels=labels)
+        grpc = CounterMetricFamily(
+            "lbd_grpc_responses", "gRPC calls finished, by their status.", labels=[*labels, "grpc_status"]
+        )
         duration = HistogramMetricFamily(
             "lbd_request_duration_seconds", "From the request head to the end of the response.", labels=labels
         )
@@ -135,9 +139,12 @@ class EngineCollector(Collector):
                     requests.add_metric([*values, code], count)
             received.add_metric(values, record["bytes_received"])
             sent.add_metric(values, record["bytes_sent"])
+            for status, count in enumerate(record["grpc"]):
+                if count:
+                    grpc.add_metric([*values, str(status) if status < GRPC_OTHER else "other"], count)
             rows, total = histogram_rows(record["duration"])
             duration.add_metric(values, rows, total)
-        yield from (requests, received, sent, duration)
+        yield from (requests, received, sent, duration, grpc)
 
     def _listeners(self) -> Iterator[Metric]:
         accepted = CounterMetricFamily("lbd_connections", "Client connections accepted.", labels=["listener"])
@@ -188,10 +195,11 @@ class EngineCollector(Collector):
             "Replacements and orders of certificates that failed.",
             labels=["listener"],
         )
-        for record in self.worker.keeper.certificates():
+        keeper = self.worker.keeper
+        for record in keeper.certificates() if keeper is not None else ():
             if record.not_after is not None:
                 expiry.add_metric([record.listener, ",".join(record.hosts), record.source], record.not_after)
-        for listener, count in self.worker.keeper.failures.items():
+        for listener, count in keeper.failures.items() if keeper is not None else ():
             failures.add_metric([listener], count)
         yield from (expiry, failures)
 

@@ -23,7 +23,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbd.control.certs.files import CertificateError, covers, format_time, load_pair, parse_pair
+from lbd.control.certs.errors import CertificateError
+from lbd.control.certs.files import covers, format_time, load_pair, parse_pair
 from lbd.control.certs.selfsigned import self_signed
 
 

@@ -12,7 +12,7 @@ from certs.stage import Lines, config_of
 from certs.watched import Watched
 
 from lbd.config.loader import load_text
-from lbd.control.certs.files import CertificateError
+from lbd.control.certs.errors import CertificateError
 from lbd.control.certs.keeper import CertificateKeeper
 from lbd.control.certs.selfsigned import challenge_certificate
 from lbd.engine.tls import ServerTls, TlsError

@@ -16,7 +16,8 @@ from certs.stage import Lines, config_of
 
 from lbd.control.certs import keeper as keeper_module
 from lbd.control.certs.acme import AcmeError
-from lbd.control.certs.files import CertificateError, parse_pair
+from lbd.control.certs.errors import CertificateError
+from lbd.control.certs.files import parse_pair
 from lbd.control.certs.issuer import Events, Issuer, Pace
 from lbd.control.certs.keeper import CertificateKeeper
 from lbd.control.certs.store import Store

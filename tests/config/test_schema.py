@@ -256,7 +256,10 @@ CLUSTER = ("clusters", 0)
             {"host": "a b"},
             {(*CLUSTER, "host"): "'a b' is not a host; write it like app.internal or app.internal:8080"},
         ),
-        ({"protocol": "http3"}, {(*CLUSTER, "protocol"): "must be http1, http2 or auto, not 'http3'; did you mean 'http2'?"}),
+        (
+            {"protocol": "http3"},
+            {(*CLUSTER, "protocol"): "must be http1, http2 or auto, not 'http3'; did you mean 'http2'?"},
+        ),
         (
             {"balancer": {"name": "p2cc"}},
             {

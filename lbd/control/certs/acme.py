@@ -28,7 +28,8 @@ from josepy.jwk import JWKEC
 
 from lbd import __version__
 from lbd.config import transport
-from lbd.control.certs.files import Certificate, CertificateError, covers, parse_pair
+from lbd.control.certs.errors import CertificateError
+from lbd.control.certs.files import Certificate, covers, parse_pair
 from lbd.control.certs.selfsigned import key_to_pem
 from lbd.control.certs.store import Store
 

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lbd.config.patterns import parse_host_pattern
+from lbd.control.certs.errors import CertificateError
 
 MAX_BYTES = 2**20  # of one file
 MAX_CHAIN = 16  # certificates in one file
@@ -48,14 +49,6 @@ MALFORMED = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
-
-
-class CertificateError(Exception):
-    """str() names the file, what is wrong and what to do; `setting` is the one to blame: cert or key."""
-
-    def __init__(self, message: str, setting: str = "cert") -> None:
-        super().__init__(message)
-        self.setting = setting
 
 
 @dataclass(frozen=True, slots=True)

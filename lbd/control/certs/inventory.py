@@ -9,14 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lbd.config import schema
-from lbd.control.certs.files import (
-    Certificate,
-    CertificateError,
-    covers,
-    describe_der,
-    load_pair,
-    validity_problem,
-)
+from lbd.control.certs.errors import CertificateError
+from lbd.control.certs.files import Certificate, covers, describe_der, load_pair, validity_problem
 from lbd.control.certs.store import Store
 
 CONNECT_SECONDS = 10.0

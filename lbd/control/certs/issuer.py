@@ -17,7 +17,8 @@ from random import Random
 from lbd.config import transport
 from lbd.config.units import format_duration
 from lbd.control.certs.acme import AcmeError, Authority, Challenge
-from lbd.control.certs.files import Certificate, CertificateError, format_time
+from lbd.control.certs.errors import CertificateError
+from lbd.control.certs.files import Certificate, format_time
 from lbd.control.certs.offloop import off_loop
 from lbd.control.certs.store import Store
 from lbd.observe.log import Log

@@ -16,7 +16,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from lbd.config import schema, transport
-from lbd.control.certs.files import Certificate, CertificateError
+from lbd.control.certs.errors import CertificateError
+from lbd.control.certs.files import Certificate
 from lbd.control.certs.offloop import off_loop
 from lbd.control.certs.selfsigned import challenge_certificate
 from lbd.control.certs.watching import PATIENCE, Outcome, Signature, WatchedPair, look, read

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from lbd.config import schema
-from lbd.control.certs.files import Certificate, CertificateError, covers, load_pair
+from lbd.control.certs.errors import CertificateError
+from lbd.control.certs.files import Certificate, covers, load_pair
 from lbd.control.certs.selfsigned import key_to_pem
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lbd.config import transport
-from lbd.control.certs.files import Certificate, CertificateError, load_pair
+from lbd.control.certs.errors import CertificateError
+from lbd.control.certs.files import Certificate, load_pair
 
 PATIENCE = 2  # reads of the same files before what is wrong with them counts
 
