@@ -53,6 +53,11 @@ cdef bytes error_body(int reason, bytes request_id, bint as_json):
     return b"%d %b (request %b)\n" % (status, code, request_id)
 
 
+cdef bytes add_hsts(bytes fields, bytes hsts):
+    """Field lines of an answer with HSTS, unless they have a policy of their own."""
+    return fields if b"\nstrict-transport-security:" in b"\n" + fields.lower() else fields + hsts
+
+
 cdef bytes whole_answer(int status, bytes fields, bytes body, bint head_only, bint close, bint http10):
     """Head and body; without the body for HEAD, without a length where none may be (204, 304)."""
     cdef bytes length = b""

@@ -16,7 +16,7 @@ from libc.string cimport memchr, memcmp, memcpy
 
 cimport cython
 
-from lbd.engine.answers cimport whole_answer
+from lbd.engine.answers cimport add_hsts, whole_answer
 from lbd.engine.body cimport BODY_DONE, BODY_ERROR, Body, body_decode, body_init
 from lbd.engine.buffer cimport (
     buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve,
@@ -421,7 +421,7 @@ cdef class Http1Downstream(Downstream):
     cdef int answer(self, Exchange x, int status, bytes fields, bytes body) except -1:
         cdef bytes answer
         if self.secure and self.listener.hsts is not None:
-            fields += self.listener.hsts
+            fields = add_hsts(fields, self.listener.hsts)
         self.close_after = not x.keep_alive or not x.request_done or self.listener.draining
         self.framing = BODY_LENGTH
         answer = whole_answer(status, fields, body, x.method == M_HEAD, self.close_after, x.minor == 0)

@@ -19,6 +19,7 @@ cdef enum:
 cdef uint8_t[256] CLASS
 
 cdef int parse_field_lines(const char* p, size_t at, size_t n, uint32_t max_fields, Head* head) noexcept nogil
+cdef bint imitates(const char* name, size_t n) noexcept nogil
 cdef bint is_clean(const char* p, size_t n) noexcept nogil
 cdef bint same_name(const char* a, const char* lower, size_t n) noexcept nogil
 cdef bint is_name(const char* p, size_t n, const char* lower, size_t m) noexcept nogil

@@ -144,6 +144,26 @@ cdef uint16_t _classify(const char* name, size_t n) noexcept nogil:
     return K_PLAIN
 
 
+cdef bint imitates(const char* name, size_t n) noexcept nogil:
+    """Would the name, with - for _, be one that lbd acts on or speaks through? To CGI and WSGI both are the same name."""
+    cdef char[64] dashed
+    cdef size_t i
+    if n > sizeof(dashed):
+        return _says_certificate_in_any_spelling(name)
+    for i in range(n):
+        dashed[i] = c'-' if name[i] == c'_' else name[i]
+    return _classify(dashed, n) != K_PLAIN
+
+
+cdef bint _says_certificate_in_any_spelling(const char* name) noexcept nogil:
+    """The only protected names without a longest length begin with X-Client-Cert- or Client-Cert-."""
+    cdef char[16] start
+    cdef size_t i
+    for i in range(sizeof(start)):
+        start[i] = c'-' if name[i] == c'_' else name[i]
+    return _says_certificate(start, sizeof(start))
+
+
 cdef bint is_clean(const char* p, size_t n) noexcept nogil:
     """No control byte but HT (RFC 9110 5.5 field-content; obs-text passes)."""
     cdef size_t i

@@ -20,7 +20,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp
 
 from lbd.engine.fields cimport (
-    C_DIGIT, C_HEX, C_HOST, C_PATH_BAD, C_SUSPECT, C_TARGET, C_TOKEN, CLASS, equal_fold, is_clean, is_name, list_has,
+    C_DIGIT, C_HEX, C_HOST, C_PATH_BAD, C_SUSPECT, C_TARGET, C_TOKEN, CLASS, equal_fold, imitates, is_clean, is_name, list_has,
     parse_field_lines, same_name,
 )
 from lbd.engine.reasons cimport (
@@ -139,7 +139,7 @@ cdef int _framing(Head* head, bint keep_underscore, int* host) noexcept nogil:
             head.te_trailers |= list_has(head.base + field.value, field.value_len, b"trailers", 8)
         elif field.kind >= K_FORWARDED_FOR and field.kind <= K_REQUEST_ID:
             head.n_forwarded += 1
-        elif field.kind == K_UNDERSCORE and keep_underscore:
+        elif field.kind == K_UNDERSCORE and keep_underscore and not imitates(head.base + field.name, field.name_len):
             field.kind = K_PLAIN
     if coding:
         if head.minor == 0 or head.content_length >= 0:

@@ -161,7 +161,8 @@ cdef int add_fields(NV* nv, int n, const Head* head, bint response, uint8_t fram
         if kind != K_PLAIN and (
                 kind == K_HOP or kind == K_CONNECTION or kind == K_NOMINATED or kind == K_TRANSFER_ENCODING
                 or kind == K_UPGRADE or kind == K_TE or kind == K_HOST
-                or (kind == K_CONTENT_LENGTH and framing == BODY_CHUNKED)):
+                or (kind == K_CONTENT_LENGTH and (framing == BODY_CHUNKED or (
+                    response and (head.status < 200 or head.status == 204))))):
             continue
         if n >= NV_MAX:
             break

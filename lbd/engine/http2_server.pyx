@@ -281,12 +281,12 @@ cdef class ServerStream(Downstream):
         cdef Exchange x = self.exchange
         cdef int written
         if self.tunnel is not None:
-            if buffer_len(&self.inbuf) == 0:
+            if buffer_len(&self.inbuf) == 0 and not self.waits_for_endpoint:
                 written = self.tunnel.take(p, n)
                 if written != WRITE_BLOCKED:
                     self._consume(n)
                     return 0
-                self.waits_for_endpoint = n
+                self.waits_for_endpoint += n
                 return 0
             return 0 if buffer_append(&self.inbuf, p, n) else -1
         if x is None or x.finished:
@@ -310,7 +310,7 @@ cdef class ServerStream(Downstream):
         cdef Exchange x = self.exchange
         self.ended = True
         if self.tunnel is not None:
-            if buffer_len(&self.inbuf) == 0:
+            if buffer_len(&self.inbuf) == 0 and not self.waits_for_endpoint:
                 return self.tunnel.shut_up()
             return 0
         if x is None or x.finished or x.request_done:
@@ -368,6 +368,8 @@ cdef class ServerStream(Downstream):
             else:
                 self._consume(n)
             buffer_free(&self.inbuf)
+            if self.tunnel is None:
+                return 0
         if self.ended and buffer_len(&self.inbuf) == 0 and self.tunnel is not None and not self.waits_for_endpoint:
             return self.tunnel.shut_up()
         return 0
@@ -559,7 +561,8 @@ cdef class ServerStream(Downstream):
         x.response_begun = True
         self.bodiless = False
         self._submit(x, head, b"200")
-        return self.tunnel.adopt(x, self.half, rest, n)
+        self.tunnel.adopt(x, self.half, rest, n)
+        return self._feed_tunnel() if self.tunnel is not None else 0      # what the client sent without waiting
 
     cdef int on_finished(self, Exchange x, bint clean) except -1:
         self.exchange = None

@@ -179,7 +179,9 @@ cdef class TlsStream(Stream):
             if self.drained and not openssl.SSL_has_pending(self.ssl):
                 break
         if total:
-            self.readable = self._more()
+            # An end or an error behind these bytes was told once; the next recv will be told again.
+            self.readable = self._more() or (
+                got <= 0 and openssl.SSL_get_error(self.ssl, got) != SSL_ERROR_WANT_READ)
             return <ssize_t> total
         return self._not_read(openssl.SSL_get_error(self.ssl, got))
 
@@ -216,6 +218,8 @@ cdef class TlsStream(Stream):
         return WRITE_DONE if self.out.data == NULL else WRITE_BLOCKED
 
     cdef int write2(self, const char* a, size_t an, const char* b, size_t bn) noexcept:
+        if bn == 0:
+            return self.write(a, an)
         if an + bn <= RECORD:
             memcpy(JOIN, a, an)
             memcpy(JOIN + an, b, bn)

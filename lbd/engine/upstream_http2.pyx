@@ -79,7 +79,7 @@ cdef class Http2Upstream(SharedConnection):
         self.pool.serve_queue()
         if self.stream is not None and self.busy == 0:
             self.on_stream_closed()
-        return 0
+        return self.pool.on_closed()            # more are waiting than it takes: one more connection
 
     cdef bint _agreed_on_http2(self) noexcept:
         cdef const unsigned char* name = NULL
