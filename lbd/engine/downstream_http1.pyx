@@ -361,7 +361,7 @@ cdef class Http1Downstream(Downstream):
                     memcpy(p + n, b"0\r\n\r\n", 5)
                     n += 5
                 else:
-                    tail = write_trailers(reactor.scratch + TRAILERS_AT, end, self.listener.trailers, &HEAD)
+                    tail = write_trailers(reactor.scratch + TRAILERS_AT, end, self.listener.trailers, &HEAD, x.grpc)
         if self.pending_head:
             head = self.pending_head
             self.pending_head = 0

@@ -20,8 +20,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp
 
 from lbd.engine.fields cimport (
-    C_DIGIT, C_HEX, C_HOST, C_PATH_BAD, C_SUSPECT, C_TARGET, C_TOKEN, CLASS, equal_fold, imitates, is_clean, is_name, list_has,
-    parse_field_lines, same_name,
+    C_DIGIT, C_HEX, C_HOST, C_PATH_BAD, C_SUSPECT, C_TARGET, C_TOKEN, CLASS, equal_fold, imitates, is_clean,
+    is_name, list_has, parse_field_lines, same_name,
 )
 from lbd.engine.reasons cimport (
     R_BAD_REQUEST, R_HEAD_TOO_LARGE, R_METHOD_REFUSED, R_NOT_IMPLEMENTED, R_TARGET_TOO_LONG, R_UPSTREAM_INVALID,

@@ -100,8 +100,7 @@ cdef class ClientSession(Http2Session):
         return 0
 
     cdef int on_settings(self) except -1:
-        self.connection.pool.serve_queue()
-        return 0
+        return self.connection.on_settled()
 
     cdef int on_sent(self, int32_t id, bint ended) except -1:
         cdef ClientStream stream = self.find(id)
@@ -224,7 +223,7 @@ cdef class ClientStream(Upstream):
             return WRITE_BLOCKED                # what is left of the exchange learns it from settle()
         x.body_given = True
         if end != NULL and buffer_len(&end.trailers):
-            length = write_trailers(scratch, end, x.listener.trailers, &RESPONSE)
+            length = write_trailers(scratch, end, x.listener.trailers, &RESPONSE, x.grpc)
             if length > 5:
                 buffer_append(&self.half.trailers, scratch + 3, length - 5)
         return self._written(x, self.half.write(p, n, end != NULL))
@@ -402,7 +401,7 @@ cdef class ClientStream(Upstream):
             (<ClientStream> self.next).prev = self.prev
         self.session.stream.reactor.retired.append(self)        # it may be up the call stack
         self.counted = False
-        self.session.connection.on_stream_closed()
+        self.session.connection.on_stream_closed(error == REFUSED_STREAM)
         if self.session.sending:                                # and its exchange, too
             self.session.resumable.append(self)
             self.session.schedule()
@@ -430,7 +429,7 @@ cdef class ClientStream(Upstream):
         if not self.opened:                     # nghttp2 never heard of it
             if self.counted:
                 self.counted = False
-                self.session.connection.on_stream_closed()
+                self.session.connection.on_stream_closed(False)
             return
         if not (reusable and self.ended):
             self._reset(CANCEL)

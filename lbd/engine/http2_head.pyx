@@ -119,7 +119,7 @@ cdef size_t compose_response(HeadBlock* b, char* out, size_t room) noexcept:
         return 0
     out = _put(out, b"HTTP/1.1 ", 9)
     out = _put(out, text + b.status.at, 3)
-    out = _put(out, b"\r\n", 2)
+    out = _put(out, b" \r\n", 3)
     out = _put(out, text + b.fields, lines)
     return <size_t> (out - start)
 

@@ -59,6 +59,8 @@ cdef class ServerStream(Downstream):
     cdef int _inline_body(self, Exchange x) except -1
     cdef void _consume(self, size_t n) noexcept
     cdef void _watch_body(self) noexcept
+    cdef void _watch_call(self, Exchange x) noexcept
+    cdef uint64_t _sooner(self, uint64_t after_ms) noexcept
     cdef int _pump(self, Exchange x) except -1
     cdef int _feed_tunnel(self) except -1
     cdef int _submit(self, Exchange x, const Head* head, const char* status) except -1

@@ -226,6 +226,7 @@ cdef class ServerStream(Downstream):
             return respond(self, x, &HEAD)
         if x.request_done:
             self.started = True
+            self._watch_call(x)
             return x.start()
         if HEAD.framing == BODY_LENGTH and 0 <= HEAD.content_length <= INLINE_BODY_MAX:
             self._watch_body()                  # worth waiting for: it goes with the head
@@ -330,7 +331,7 @@ cdef class ServerStream(Downstream):
         buffer_free(&self.inbuf)
         self._consume(n)
         x.request_done = True
-        timer_set(&self.stream.reactor.wheel, &self.timer, 0)
+        self._watch_call(x)
         return 0
 
     cdef void _consume(self, size_t n) noexcept:
@@ -395,7 +396,7 @@ cdef class ServerStream(Downstream):
             x.upstream.write_body(x, AREA, n, &self.body if last else NULL)
             self._consume(n)
         if not x.finished:
-            timer_set(&self.stream.reactor.wheel, &self.timer, 0)
+            self._watch_call(x)
             if x.upstream is not None:
                 return x.upstream.on_request_done(x)
         return 0
@@ -437,7 +438,20 @@ cdef class ServerStream(Downstream):
     # deadlines ---------------------------------------------------------------------------------------------------
 
     cdef void wait(self, uint64_t after_ms) noexcept:
-        timer_set(&self.stream.reactor.wheel, &self.timer, after_ms)
+        timer_set(&self.stream.reactor.wheel, &self.timer, self._sooner(after_ms))
+
+    cdef uint64_t _sooner(self, uint64_t after_ms) noexcept:
+        """A time to wait, or what is left of the call's deadline when that is less."""
+        cdef Exchange x = self.exchange
+        cdef uint64_t left
+        if x is None or x.deadline == 0:
+            return after_ms
+        left = x.within_deadline(0)
+        return min(after_ms, left) if after_ms else left
+
+    cdef void _watch_call(self, Exchange x) noexcept:
+        """All of the request is here: what may still pass is the call's deadline, also while connecting."""
+        timer_set(&self.stream.reactor.wheel, &self.timer, self._sooner(0))
 
     cdef int on_timeout(self, Stream stream) except -1:
         cdef Exchange x = self.exchange
@@ -450,10 +464,12 @@ cdef class ServerStream(Downstream):
             return 0
         if x is None:
             return 0
+        if x.past_deadline():
+            return x.fail(R_DEADLINE)
         if x.queued:
             return x.fail(R_QUEUE_TIMEOUT)
         if not x.request_done:
-            return x.fail(R_DEADLINE if x.past_deadline() else R_BODY_TIMEOUT)
+            return x.fail(R_BODY_TIMEOUT)
         return 0
 
     cdef int on_fault(self, Stream stream) except -1:
@@ -497,7 +513,7 @@ cdef class ServerStream(Downstream):
             return WRITE_DONE
         x.bytes_sent += n
         if end != NULL and buffer_len(&end.trailers):
-            length = write_trailers(scratch, end, self.listener.trailers, &RESPONSE)
+            length = write_trailers(scratch, end, self.listener.trailers, &RESPONSE, x.grpc)
             if length > 5:                          # less "0 CR LF" before and CR LF behind
                 buffer_append(&self.half.trailers, scratch + 3, length - 5)
                 note_grpc_trailers(x, scratch + 3, length - 5)

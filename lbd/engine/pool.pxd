@@ -51,7 +51,8 @@ cdef class SharedConnection(PooledConnection):
     cdef PooledConnection new_stream(self)
     cdef uint32_t room(self) noexcept
     cdef int leave(self) except -1
-    cdef int on_stream_closed(self) except -1
+    cdef int on_stream_closed(self, bint refused) except -1
+    cdef int on_settled(self) except -1
 
 
 cdef class Protocol:

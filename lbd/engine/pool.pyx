@@ -187,8 +187,12 @@ cdef class SharedConnection(PooledConnection):
         """Take no more exchanges; end when those under way have ended."""
         raise NotImplementedError
 
-    cdef int on_stream_closed(self) except -1:
-        """An exchange has let go of its stream."""
+    cdef int on_stream_closed(self, bint refused) except -1:
+        """An exchange has let go of its stream; refused: the endpoint would not have it."""
+        raise NotImplementedError
+
+    cdef int on_settled(self) except -1:
+        """The endpoint has said how much it takes."""
         raise NotImplementedError
 
 

@@ -29,5 +29,5 @@ cdef struct RequestRewrite:
 cdef size_t write_request(char* out, const Head* head, const RequestRewrite* how) noexcept nogil
 cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint close, bint keep_alive_10,
                            bytes extra) noexcept
-cdef size_t write_trailers(char* out, Body* body, frozenset allowed, Head* scratch)
+cdef size_t write_trailers(char* out, Body* body, frozenset allowed, Head* scratch, bint grpc)
 cdef char* frame_chunk(char* p, size_t* n) noexcept nogil

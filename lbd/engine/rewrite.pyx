@@ -197,8 +197,10 @@ cdef size_t write_response(char* out, const Head* head, uint8_t framing, bint cl
     return <size_t> (out - start)
 
 
-cdef size_t write_trailers(char* out, Body* body, frozenset allowed, Head* scratch):
-    """The last chunk and the trailers that may pass, at most TRAILERS_MAX + 5 bytes; scratch holds TRAILER_FIELDS_MAX."""
+cdef size_t write_trailers(char* out, Body* body, frozenset allowed, Head* scratch, bint grpc):
+    """The last chunk and the trailers that may pass, at most TRAILERS_MAX + 5 bytes; scratch holds TRAILER_FIELDS_MAX.
+
+    Of a gRPC call all pass that mean nothing to a proxy: they are its trailing metadata."""
     cdef char* start = out
     cdef Field* field
     cdef uint32_t i
@@ -209,7 +211,7 @@ cdef size_t write_trailers(char* out, Body* body, frozenset allowed, Head* scrat
         for i in range(scratch.n_fields):
             field = &scratch.fields[i]
             name = scratch.base[field.name:field.name + field.name_len].lower()
-            if field.kind == K_PLAIN and (name in allowed or name.startswith((b"grpc-", b"x-amz-checksum-"))):
+            if field.kind == K_PLAIN and (grpc or name in allowed or name.startswith((b"grpc-", b"x-amz-checksum-"))):
                 out = _put(out, scratch.base + field.name, _line_end(scratch, i) - field.name)
     out = _put(out, b"\r\n", 2)
     return <size_t> (out - start)

@@ -123,7 +123,7 @@ cdef class Http1Upstream(Upstream):
         if x.request_framing == BODY_CHUNKED:
             p = frame_chunk(p, &n)
             if end != NULL:
-                tail = write_trailers(reactor.scratch + TRAILERS_AT, end, x.listener.trailers, &HEAD)
+                tail = write_trailers(reactor.scratch + TRAILERS_AT, end, x.listener.trailers, &HEAD, x.grpc)
         if n:
             result = self.stream.write2(p, n, reactor.scratch + TRAILERS_AT, tail)
         elif tail:

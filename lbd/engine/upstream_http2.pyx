@@ -60,10 +60,8 @@ cdef class Http2Upstream(SharedConnection):
 
     cdef int on_ready(self, Waiter waiter) except -1:
         """Connected, and TLS done: find out what is spoken, and serve all who wait."""
-        if self.joined:
-            self.joined = False
-            self.pool.joining -= 1
         if self.pool.tls is not None and not self._agreed_on_http2():
+            self._join()
             if self.may_be_http1:
                 return self._become_http1(waiter)
             if self.pool.on_problem is not None and self.pool.problem != "no HTTP/2 by ALPN":
@@ -74,12 +72,23 @@ cdef class Http2Upstream(SharedConnection):
                 waiter.on_no_connection(R_UPSTREAM_TLS)
             return self.pool.refuse_queue(R_UPSTREAM_TLS)
         self._open()
-        if waiter is not None:
-            waiter.on_connection(self.new_stream())
+        if waiter is not None:                  # one may go at once; how many more, the endpoint's SETTINGS will say
+            return waiter.on_connection(self.new_stream())
+        return self.on_stream_closed(False)
+
+    cdef int on_settled(self) except -1:
+        self._join()
+        if self.settled or self.session is None:
+            return self.pool.serve_queue()
+        self.settled = True
         self.pool.serve_queue()
-        if self.stream is not None and self.busy == 0:
-            self.on_stream_closed()
         return self.pool.on_closed()            # more are waiting than it takes: one more connection
+
+    cdef void _join(self) noexcept:
+        """No longer one to wait for."""
+        if self.joined:
+            self.joined = False
+            self.pool.joining -= 1
 
     cdef bint _agreed_on_http2(self) noexcept:
         cdef const unsigned char* name = NULL
@@ -133,6 +142,7 @@ cdef class Http2Upstream(SharedConnection):
         self.requests += 1
         self.busy += 1
         if self.busy == 1:
+            self._rest(False)
             self.stream.set_timer(0)
         if ((self.pool.max_requests and self.requests >= self.pool.max_requests)
                 or (self.expires and self.expires <= self.pool.reactor.wheel.now)):
@@ -142,22 +152,35 @@ cdef class Http2Upstream(SharedConnection):
 
     cdef uint32_t room(self) noexcept:
         cdef uint32_t most
-        if self.leaving or self.session is None or not nghttp2.check_request_allowed(self.session.session):
+        if self.leaving or self.full or self.session is None or not nghttp2.check_request_allowed(self.session.session):
             return 0
+        if not self.settled:
+            return 1 if self.busy == 0 else 0
         most = min(self.streams, nghttp2.get_remote_settings(self.session.session, SETTINGS_MAX_CONCURRENT_STREAMS))
         return most - self.busy if most > self.busy else 0
 
-    cdef int on_stream_closed(self) except -1:
+    cdef int on_stream_closed(self, bint refused) except -1:
         if self.busy:
             self.busy -= 1
+        self.full = refused and self.busy != 0
         if self.session is None:
             return 0
         if self.busy == 0:
+            self._rest(True)
             self.stream.set_timer(self.pool.idle_ms)
         if self.leaving:
             self.session.schedule()             # the end of the round sees whether it was the last
             return 0
         return self.pool.serve_queue() if not self.session.sending else 0
+
+    cdef void _rest(self, bint rests) noexcept:
+        """Count it as idle, or no longer."""
+        if rests != self.resting:
+            self.resting = rests
+            if rests:
+                self.pool.stats.idle += 1
+            else:
+                self.pool.stats.idle -= 1
 
     cdef void _unlist(self) noexcept:
         if self.listed:
@@ -257,8 +280,7 @@ cdef class Http2Upstream(SharedConnection):
         return 0
 
     cdef void drop(self, bint reset) noexcept:
-        if self.joined:
-            self.joined = False
-            self.pool.joining -= 1
+        self._join()
         self._unlist()
+        self._rest(False)
         PooledConnection.drop(self, reset)
