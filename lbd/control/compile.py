@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lbd import registry
 from lbd.config import schema, transport
-from lbd.config.units import is_ip, split_address
+from lbd.config.units import is_ip, join_address, split_address
 from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
 from lbd.engine.accesslog import LogWriter, TextLog
@@ -190,7 +190,7 @@ def _listener(
         path_mode=PATH_MODES[setting.path],
         trusted=[str(network) for network in setting.trusted_proxies],
         trailers=(*TRAILERS, *setting.trailers),
-        authority=b"localhost" if host.startswith("unix:") else f"{host or 'localhost'}:{port}".encode(),
+        authority=_authority(host, port),
         tls=tls,
         proxy_sources=[str(network) for network in setting.proxy_protocol],
         handshake_ms=milliseconds(timeouts.handshake),
@@ -199,6 +199,11 @@ def _listener(
         rfc7239=setting.forwarded,
         http2=None if isinstance(setting.http2, str) else setting.http2.model_dump(),
     )
+
+
+def _authority(host: str, port: int) -> bytes:
+    """What stands for Host in requests of HTTP/1.0 without one."""
+    return b"localhost" if host.startswith("unix:") else join_address(host or "localhost", port).encode()
 
 
 def _hsts(setting: transport.Hsts) -> bytes:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lbd.config import schema
 from lbd.control.compile import Runtime, compile_runtime
 from lbd.control.resolve import hosts_of, keep_resolving, resolve_hosts
-from lbd.control.sockets import bound_address, listen
+from lbd.control.sockets import bound_address, listen, unlink_unix
 from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
 from lbd.engine.acceptor import Acceptor
 from lbd.engine.accesslog import LogWriter
@@ -168,6 +168,9 @@ class Worker:
         self.draining = True
         for acceptor in self.acceptors:
             acceptor.close()
+        for setting in self.config.listeners:
+            for address in setting.bind:
+                unlink_unix(address)
         listeners = self.runtime.listeners.values()
         left = sum(listener.start_drain() for listener in listeners)
         loop = asyncio.get_running_loop()
