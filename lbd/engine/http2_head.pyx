@@ -173,3 +173,14 @@ cdef int add_fields(NV* nv, int n, const Head* head, bint response, uint8_t fram
         nv[n].flags = 0
         n += 1
     return n
+
+
+cdef int without_field(NV* nv, int n, const char* lower, size_t m) noexcept:
+    """Leave out all fields of that name; how many are left."""
+    cdef int i
+    cdef int kept = 0
+    for i in range(n):
+        if not is_name(<const char*> nv[i].name, nv[i].name_len, lower, m):
+            nv[kept] = nv[i]
+            kept += 1
+    return kept

@@ -27,7 +27,7 @@ from lbd.engine.http1 cimport (
 )
 from lbd.engine.grpc cimport begin_grpc, note_grpc_trailers
 from lbd.engine.http2 cimport DATA_AREA, Http2Half, Http2Session
-from lbd.engine.http2_head cimport NV_MAX, add_field, add_fields, asks_websocket, compose_request
+from lbd.engine.http2_head cimport NV_MAX, add_field, add_fields, asks_websocket, compose_request, without_field
 from lbd.engine.intake cimport open_exchange, respond, take_request
 from lbd.engine.nghttp2 cimport (
     CANCEL, FLAG_NONE, HCAT_REQUEST, INTERNAL_ERROR, NO_ERROR, NV, DataProvider, nghttp2,
@@ -455,6 +455,8 @@ cdef class ServerStream(Downstream):
 
     cdef int on_timeout(self, Stream stream) except -1:
         cdef Exchange x = self.exchange
+        if self.tunnel is not None:
+            return self.tunnel.end(True)
         if self.half.waiting.data != NULL:
             if x is not None:
                 x.on_client_gone(R_WRITE_TIMEOUT)
@@ -490,6 +492,8 @@ cdef class ServerStream(Downstream):
         NVA[0].value_len = 3
         NVA[0].flags = 0
         n = add_fields(NVA, 1, head, True, head.framing)
+        if self.tunnel is not None:
+            n = without_field(NVA, n, b"sec-websocket-accept", 20)      # a 200 says it here (RFC 8441 5)
         if self.secure and self.listener.hsts is not None and find_field(head, b"strict-transport-security", 25, 0) < 0:
             # "Strict-Transport-Security: " and the value, without CR LF
             n = add_field(NVA, n, b"strict-transport-security", 25, <const char*> self.listener.hsts + 27,

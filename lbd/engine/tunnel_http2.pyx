@@ -9,6 +9,7 @@ client's window is not opened while the endpoint has not taken what came.
 
 cimport cython
 
+from lbd.engine.body cimport Body
 from lbd.engine.exchange cimport Exchange
 from lbd.engine.http2 cimport Http2Half
 from lbd.engine.nghttp2 cimport CANCEL, FLAG_NONE, nghttp2
@@ -18,6 +19,8 @@ from lbd.engine.sys cimport ssize_t
 
 cdef enum:
     TURN = 8
+
+cdef Body NO_TRAILERS
 
 
 @cython.no_gc
@@ -46,8 +49,7 @@ cdef class StreamTunnel(PooledConnection):
         x.upstream = None
         self.stream.readable = True
         self.stream.set_timer(self.idle_ms)
-        x.bytes_sent += n
-        if n and half.write(rest, n, False) == WRITE_ERROR:
+        if n and x.downstream.write_body(x, <char*> rest, n, NULL) == WRITE_ERROR:
             return self.end(True)
         return self.resume()
 
@@ -71,9 +73,10 @@ cdef class StreamTunnel(PooledConnection):
     cdef int resume(self) except -1:
         """Pass on what the endpoint sends, as far as the client takes it."""
         cdef Stream stream = self.stream
+        cdef Exchange x = self.exchange
         cdef ssize_t got
         cdef int _turn
-        if self.ended or stream is None:
+        if self.ended or stream is None or x is None:
             return 0
         for _turn in range(TURN):
             if self.half.waiting.data != NULL or not stream.readable:
@@ -86,11 +89,10 @@ cdef class StreamTunnel(PooledConnection):
             stream.set_timer(self.idle_ms)
             if got == 0:
                 self.ended = True
-                if self.half.write(NULL, 0, True) == WRITE_ERROR:
+                if x.downstream.write_body(x, stream.reactor.rbuf, 0, &NO_TRAILERS) == WRITE_ERROR:
                     return self.end(True)
                 return self.end(False) if self.shut else 0
-            self.exchange.bytes_sent += <size_t> got
-            if self.half.write(stream.reactor.rbuf, <size_t> got, False) == WRITE_ERROR:
+            if x.downstream.write_body(x, stream.reactor.rbuf, <size_t> got, NULL) == WRITE_ERROR:
                 return self.end(True)
         stream.reactor.defer(stream)
         return 0

@@ -149,6 +149,19 @@ def test_stopping_one_of_two_servers_costs_no_call() -> None:
         assert first.calls.seen and second.calls.seen
 
 
+def test_goaway_under_load_costs_no_call() -> None:
+    """Every call is served exactly once: those that crossed the GOAWAY are made again, no other is."""
+    with H2Origin(serve) as endpoint, Lbd(ONE, server=endpoint) as lbd, channel(lbd) as client:
+        with Load(lambda: call(client, b"x"), threads=8) as load:
+            for count in range(1, 21):
+                eventually(lambda count=count: len(endpoint.sessions) >= count, "a new connection")
+                eventually(lambda count=count: load.done >= 10 * count, "load")
+                endpoint.sessions[-1].goodbye()
+        assert load.failed == []
+        assert len(endpoint.complete) == load.done
+        assert endpoint.malformed == []
+
+
 def test_connections_that_age_out_cost_no_call() -> None:
     """The server ends its connections by GOAWAY again and again; it is the only one."""
     busy = Busy()

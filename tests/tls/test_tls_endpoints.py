@@ -1,20 +1,15 @@
-"""TLS to endpoints: who is believed (RFC 6125, RFC 9525), what they are asked for, connections that last."""
+"""TLS to endpoints: what they are asked for and shown, endpoints without it, and connections that last."""
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from certs.making import DAY, make, make_ca
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from harness.client import Response
 from harness.http_origin import Answer, Seen
 from harness.messages import chunk, get, head, ok, post
 from harness.origin import Connection, Origin, recv_head, recv_request, send, stall, wait_for
@@ -35,86 +30,19 @@ versions = pytest.mark.parametrize("version", [TLS12, TLS13])
 
 @pytest.fixture(scope="module")
 def inside(world: World) -> World:
-    """What endpoints show."""
+    """What endpoints show, and what lbd shows them."""
     world.add("named", "app.inside")
-    world.add("wildcard", "*.svc.inside")
-    world.add("partial", "a*p.inside")
-    world.add("address", "127.0.0.1")
-    world.add("address-as-name", "app.inside", common="127.0.0.1")
-    world.add("expired", "app.inside", start=-3 * DAY, end=-DAY)
-    world.add("future", "app.inside", start=DAY, end=3 * DAY)
-    world.add("stranger", "app.inside", issuer=make_ca("World CA"))
-    make("app.inside").write(world.directory, "selfsigned")
-    client_only = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-    world.add("for-clients", "app.inside", extensions=(client_only,))
     world.add("lbd", "lbd.inside", common="lbd")
     return world
 
 
-def ask_through(world: World, shown: str, tls: str, request: bytes = get()) -> tuple[Response, Served]:
-    """Through an lbd of its own to an endpoint that shows this certificate; that lbd is stopped."""
-    with SecureHttpOrigin(world.server_context(shown)) as origin, \
-            Served(CONFIG, origin=origin, tls=tls.replace("CA", str(world.ca_file))) as lbd:
-        response = lbd.ask(request)
-        if response.status == 200:
-            assert origin.protocols in ([None], ["http/1.1"])
-        else:
-            assert origin.requests == [], "nothing may be said to an endpoint that is not believed"
-            assert lbd.errors("upstream_tls_failed") == 1
-    return response, lbd
-
-
-@pytest.mark.parametrize(("shown", "sni"), [("named", "app.inside"), ("wildcard", "app.svc.inside")])
-def test_believed_by_name(inside: World, shown: str, sni: str) -> None:
-    response, lbd = ask_through(inside, shown, f"{{ca: CA, sni: {sni}}}")
-    assert (response.status, response.json()["target"]) == (200, "/")
-    assert not any(" WARNING " in line for line in lbd.lines)
-
-
-def test_believed_by_address(inside: World) -> None:
-    assert ask_through(inside, "address", "{ca: CA}")[0].status == 200
-
-
-REFUSED = [
-    ("named", "other.inside", "hostname mismatch"), ("named", "inside", "hostname mismatch"),
-    ("wildcard", "a.b.svc.inside", "hostname mismatch"), ("wildcard", "svc.inside", "hostname mismatch"),
-    ("partial", "app.inside", "hostname mismatch"), ("named", None, "IP address mismatch"),
-    ("address-as-name", None, "IP address mismatch"), ("expired", "app.inside", "certificate has expired"),
-    ("future", "app.inside", "certificate is not yet valid"),
-    ("stranger", "app.inside", "(certificate signature failure|unable to get local issuer|self-signed)"),
-    ("selfsigned", "app.inside", "self-signed certificate"),
-    ("for-clients", "app.inside", "(unsuitable certificate purpose|unsupported certificate purpose)"),
-]
-
-
-@pytest.mark.parametrize(("shown", "sni", "why"), REFUSED)
-def test_not_believed(inside: World, shown: str, sni: str | None, why: str) -> None:
-    response, lbd = ask_through(inside, shown, f"{{ca: CA, sni: {sni}}}" if sni else "{ca: CA}")
-    assert (response.status, response.reason) == (502, "upstream_tls_failed")
-    said = [line for line in lbd.said() if " WARNING " in line]
-    assert len(said) == 1 and "endpoint app/127.0.0.1:" in said[0]
-    assert re.search(why, said[0], re.IGNORECASE), said[0]
-
-
-def test_the_system_does_not_know_the_authority(inside: World) -> None:
-    response, _ = ask_through(inside, "named", "{sni: app.inside}")
-    assert response.reason == "upstream_tls_failed"
-
-
-def test_insecure_skip_verify_says_so(inside: World) -> None:
-    for shown in ("expired", "selfsigned"):
-        response, lbd = ask_through(inside, shown, "{insecure_skip_verify: true}")
-        assert response.status == 200
-        assert any(" WARNING cluster app: certificates are not verified" in line for line in lbd.lines)
-
-
-def test_sni(inside: World) -> None:
-    """The configured name; none for an address (RFC 6066 3: literal addresses are not permitted)."""
-    for tls, sni in (("{ca: CA, sni: app.inside}", "app.inside"), ("{insecure_skip_verify: true}", None)):
-        with SecureHttpOrigin(inside.server_context("named")) as origin, \
-                Served(CONFIG, origin=origin, tls=tls.replace("CA", str(inside.ca_file))) as lbd:
-            assert lbd.ask(get()).status == 200
-        assert origin.names == [sni]
+@pytest.fixture(scope="module")
+def scripted(inside: World) -> Iterator[tuple[SecureOrigin, Served]]:
+    """An endpoint that each test tells what to do, without idle connections to it."""
+    config = CONFIG + "    connections: {idle: 0}\n"
+    with SecureOrigin(inside.server_context("named"), []) as origin, \
+            Served(config, origin=origin, tls=f"{{ca: {inside.ca_file}, sni: app.inside}}") as lbd:
+        yield origin, lbd
 
 
 def test_host_name_of_the_endpoint_is_the_default(inside: World) -> None:
@@ -245,7 +173,7 @@ def test_a_tls_endpoint_that_reads_slowly_is_back_pressure(inside: World) -> Non
 @pytest.mark.parametrize("size", [16_000, 16_384, 16_385, 20_000, 65_536, 100_000, 300_000])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_reaches_a_tls_endpoint_without_more_from_the_client(
-    inside: World, size: int, chunked: bool
+    scripted: tuple[SecureOrigin, Served], size: int, chunked: bool
 ) -> None:
     """Nothing waits for company: what the client sent so far arrives, whatever its size is in TLS records."""
     body = b"x" * size
@@ -253,15 +181,17 @@ def test_a_body_reaches_a_tls_endpoint_without_more_from_the_client(
         request = head("POST / HTTP/1.1", "Host: a.test", "Transfer-Encoding: chunked") + chunk(body)
     else:
         request = head("POST / HTTP/1.1", "Host: a.test", f"Content-Length: {size + 1}") + body
-    with SecureOrigin(inside.server_context("named"), [recv_head]) as origin, \
-            Served(CONFIG, origin=origin, tls=f"{{ca: {inside.ca_file}, sni: app.inside}}") as lbd, \
-            lbd.connect() as client:
+    origin, lbd = scripted
+    origin.behave([recv_head])
+    before = len(origin.received)
+    with lbd.connect() as client:
         client.send(request)
-        eventually(lambda: origin.received.count(b"x") >= size, "all of it arrives")
+        eventually(lambda: origin.received[before:].count(b"x") >= size, "all of it arrives")
 
 
 def test_large_bodies_both_ways(inside: World) -> None:
     body = bytes(range(256)) * (40 << 10)
+
     def mirror(seen: Seen) -> Answer:
         return Answer(body=seen.body, chunked=seen.target == "/chunked")
 
@@ -271,21 +201,19 @@ def test_large_bodies_both_ways(inside: World) -> None:
             assert lbd.ask(post(path, body)).body == body
 
 
-def test_truncation_by_the_endpoint(inside: World) -> None:
+def test_truncation_by_the_endpoint(scripted: tuple[SecureOrigin, Served]) -> None:
     """What only the end of the connection delimits is whole after close_notify only (RFC 8446 6.1)."""
     part = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5000
 
     def cut(connection: Connection) -> None:
         connection.sock.shutdown(2)  # TCP ends, TLS does not
 
-    context = inside.server_context("named")
-    scripts = ([recv_request, send(part), cut], [recv_request, cork, send(part), say_goodbye])
-    with SecureOrigin(context, *scripts) as origin, \
-            Served(CONFIG, origin=origin, tls=f"{{ca: {inside.ca_file}, sni: app.inside}}") as lbd:
-        assert not lbd.ask(get()).complete
-        assert lbd.errors("upstream_truncated") == 1
-        whole = lbd.ask(get())
-        assert (whole.complete, len(whole.body)) == (True, 5000)
+    origin, lbd = scripted
+    origin.behave([recv_request, send(part), cut], [recv_request, cork, send(part), say_goodbye])
+    assert not lbd.ask(get()).complete
+    assert lbd.errors("upstream_truncated") == 1
+    whole = lbd.ask(get())
+    assert (whole.complete, len(whole.body)) == (True, 5000)
 
 
 def test_two_ways_of_tls(inside: World) -> None:
