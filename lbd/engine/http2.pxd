@@ -3,6 +3,7 @@
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
+from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport Buffer
 from lbd.engine.http2_head cimport HeadBlock
 from lbd.engine.nghttp2 cimport DataProvider, Frame, Session
@@ -45,6 +46,7 @@ cdef class Http2Session:
     cdef int calm(self, int reason) noexcept
     cdef bint spend(self, Budget* budget, uint32_t burst, double rate, double cost) noexcept
     cdef int _count_frame(self, const Frame* frame) noexcept
+    cdef int keep_trailers(self, Body* body) except -1
     cdef int on_begin(self, int32_t id, int category) except -1
     cdef int on_head(self, int32_t id, int category, bint ended) except -1
     cdef int on_data(self, int32_t id, const char* p, size_t n, bint last) except -1

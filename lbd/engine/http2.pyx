@@ -17,6 +17,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 cimport cython
 
+from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr
 from lbd.engine.http2_head cimport HeadBlock, add_field, collect_field
 from lbd.engine.nghttp2 cimport (
@@ -388,6 +389,15 @@ cdef class Http2Session:
             return 0
         if not self.spend(&self.glitches, self.glitch_burst, GLITCH_RATE, 1):
             return self.calm(R_HTTP2_FLOOD)
+        return 0
+
+    cdef int keep_trailers(self, Body* body) except -1:
+        """The block that has just been received is trailers: raw lines, as the HTTP/1 body decoder keeps them. The writer
+        decides what passes."""
+        cdef size_t n = buffer_len(&self.block.text)
+        if n and not (buffer_append(&body.trailers, buffer_ptr(&self.block.text), n)
+                      and buffer_append(&body.trailers, b"\r\n", 2)):
+            raise MemoryError
         return 0
 
     # what a subclass makes of it -------------------------------------------------------------------------------

@@ -74,9 +74,8 @@ cdef class ClientSession(Http2Session):
             return 0
         if self.block.status.len:
             return stream.take_head(ended)
-        if buffer_len(&self.block.text) and not self.block.dropped:
-            buffer_append(&stream.body.trailers, buffer_ptr(&self.block.text), buffer_len(&self.block.text))
-            buffer_append(&stream.body.trailers, b"\r\n", 2)
+        if not self.block.dropped:
+            self.keep_trailers(&stream.body)
         return 0
 
     cdef int on_data(self, int32_t id, const char* p, size_t n, bint last) except -1:
@@ -191,9 +190,7 @@ cdef class ClientStream(Upstream):
         if parse_request(x.head, x.head_len, &OWN, &REQUEST) != PARSE_DONE:
             raise ValueError(f"a head of lbd's own is malformed: {x.head[:min(x.head_len, 200)]!r}")
         add_field(NVA, 0, b":method", 7, REQUEST.base, REQUEST.method_len)
-        add_field(NVA, 1, b":scheme", 7, b"https", 5 if secure else 4)
-        if not secure:
-            add_field(NVA, 1, b":scheme", 7, b"http", 4)
+        add_field(NVA, 1, b":scheme", 7, b"https" if secure else b"http", 5 if secure else 4)
         add_field(NVA, 2, b":authority", 10, REQUEST.authority, REQUEST.authority_len)
         add_field(NVA, 3, b":path", 5, REQUEST.base + REQUEST.target, REQUEST.target_len)
         n = add_fields(NVA, n, &REQUEST, False, REQUEST.framing)

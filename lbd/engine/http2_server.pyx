@@ -87,14 +87,13 @@ cdef class ServerSession(Http2Session):
         return stream.take(ended)
 
     cdef int trailers(self, int32_t id) except -1:
-        """Trailers of a request: raw lines, as the HTTP/1 body decoder keeps them; the writer lets few pass."""
+        """Trailers of a request."""
         cdef ServerStream stream = self.find(id)
         cdef Exchange x = None if stream is None else stream.exchange
         if x is not None and self.block.dropped:
             return x.fail(R_HEAD_TOO_LARGE)
-        if stream is not None and buffer_len(&self.block.text):
-            buffer_append(&stream.body.trailers, buffer_ptr(&self.block.text), buffer_len(&self.block.text))
-            buffer_append(&stream.body.trailers, b"\r\n", 2)
+        if stream is not None:
+            self.keep_trailers(&stream.body)
         return 0
 
     cdef int on_data(self, int32_t id, const char* p, size_t n, bint last) except -1:

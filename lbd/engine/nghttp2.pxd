@@ -140,7 +140,6 @@ cdef struct Nghttp2:
     void (*set_max_continuations)(Option*, size_t) noexcept
     void (*set_stream_reset_rate_limit)(Option*, uint64_t, uint64_t) noexcept
     void (*set_glitch_rate_limit)(Option*, uint64_t, uint64_t) noexcept
-    void (*set_max_send_header_block_length)(Option*, size_t) noexcept
     void (*set_no_closed_streams)(Option*, int) noexcept
     void (*set_peer_max_concurrent_streams)(Option*, uint32_t) noexcept
     int (*server_new2)(Session**, const Callbacks*, void*, const Option*) noexcept
@@ -168,8 +167,6 @@ cdef struct Nghttp2:
     int (*submit_trailer)(Session*, int32_t, const NV*, size_t) noexcept
     int (*submit_rst_stream)(Session*, uint8_t, int32_t, uint32_t) noexcept
     int (*submit_goaway)(Session*, uint8_t, int32_t, uint32_t, const uint8_t*, size_t) noexcept
-    int (*submit_shutdown_notice)(Session*) noexcept
-    int (*submit_ping)(Session*, uint8_t, const uint8_t*) noexcept
 
 
 cdef Nghttp2 nghttp2

@@ -47,8 +47,6 @@ cdef int load_nghttp2() except -1:
     (<void**> &nghttp2.set_max_continuations)[0] = library.find(b"nghttp2_option_set_max_continuations")
     (<void**> &nghttp2.set_stream_reset_rate_limit)[0] = library.find(b"nghttp2_option_set_stream_reset_rate_limit")
     (<void**> &nghttp2.set_glitch_rate_limit)[0] = library.find(b"nghttp2_option_set_glitch_rate_limit")
-    (<void**> &nghttp2.set_max_send_header_block_length)[0] = library.find(
-        b"nghttp2_option_set_max_send_header_block_length")
     (<void**> &nghttp2.set_no_closed_streams)[0] = library.find(b"nghttp2_option_set_no_closed_streams")
     (<void**> &nghttp2.set_peer_max_concurrent_streams)[0] = library.find(
         b"nghttp2_option_set_peer_max_concurrent_streams")
@@ -77,7 +75,5 @@ cdef int load_nghttp2() except -1:
     (<void**> &nghttp2.submit_trailer)[0] = library.find(b"nghttp2_submit_trailer")
     (<void**> &nghttp2.submit_rst_stream)[0] = library.find(b"nghttp2_submit_rst_stream")
     (<void**> &nghttp2.submit_goaway)[0] = library.find(b"nghttp2_submit_goaway")
-    (<void**> &nghttp2.submit_shutdown_notice)[0] = library.find(b"nghttp2_submit_shutdown_notice")
-    (<void**> &nghttp2.submit_ping)[0] = library.find(b"nghttp2_submit_ping")
     ready = True
     return 0

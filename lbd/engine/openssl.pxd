@@ -80,7 +80,6 @@ cdef struct OpenSSL:
     int (*SSL_CTX_set_default_verify_paths)(SSL_CTX*) noexcept
     int (*SSL_CTX_set_session_id_context)(SSL_CTX*, const unsigned char*, unsigned int) noexcept
     int (*SSL_CTX_set_num_tickets)(SSL_CTX*, size_t) noexcept
-    void (*SSL_CTX_set_default_read_buffer_len)(SSL_CTX*, size_t) noexcept
     SSL* (*SSL_new)(SSL_CTX*) noexcept
     void (*SSL_free)(SSL*) noexcept
     void (*SSL_set_bio)(SSL*, BIO*, BIO*) noexcept
@@ -128,7 +127,6 @@ cdef struct OpenSSL:
     void (*BIO_set_init)(BIO*, int) noexcept
     void (*BIO_set_flags)(BIO*, int) noexcept
     void (*BIO_clear_flags)(BIO*, int) noexcept
-    unsigned long (*ERR_get_error)() noexcept
     unsigned long (*ERR_peek_last_error)() noexcept
     void (*ERR_clear_error)() noexcept
     const char* (*ERR_reason_error_string)(unsigned long) noexcept

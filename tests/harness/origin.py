@@ -31,6 +31,7 @@ class Connection:
         self.closed = False  # this side closed it
         self.head_end = 0  # where the request head read last ended in .received
         self.malformed: str | None = None  # set by http_origin when h11 refuses what came
+        self.thread: threading.Thread | None = None  # runs the script
         sock.settimeout(4 * TIMEOUT)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -56,6 +57,8 @@ class Connection:
         return True
 
     def close(self, reset: bool = False) -> None:
+        """From a thread other than the script's this only ends the connection and leaves the descriptor to the
+        script's thread: one closed under a thread that reads from it may have become another socket's number."""
         self.closed = True
         try:
             if reset:
@@ -64,7 +67,8 @@ class Connection:
                 self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
-        self.sock.close()
+        if reset or threading.current_thread() is self.thread:
+            self.sock.close()
 
 
 Step = Callable[[Connection], object]
@@ -124,7 +128,7 @@ class Origin:
             connection = Connection(sock, len(self.connections), self.closing)
             script = self.scripts[min(connection.index - self.first, len(self.scripts) - 1)]
             self.connections.append(connection)
-            thread = threading.Thread(target=self._run, args=(connection, script), daemon=True)
+            connection.thread = thread = threading.Thread(target=self._run, args=(connection, script), daemon=True)
             self.threads.append(thread)
             thread.start()
 
