@@ -23,8 +23,15 @@ cdef extern from * nogil:
     int __builtin_ctzll(unsigned long long)
 
 
+cdef struct Place:
+    int32_t before, after           # in the circle of its level
+    int32_t level
+    uint32_t active, weight
+
+
 cdef class LeastConn(Balancer):
-    cdef int32_t* first             # of each level: slot of the endpoint next in turn, or -1
+    cdef Place* places              # by index of the endpoint
+    cdef int32_t* first             # of each level: index of the endpoint next in turn, plus one; 0 = none
     cdef uint64_t top
     cdef uint64_t middle[64]
     cdef uint64_t* bottom
@@ -33,50 +40,53 @@ cdef class LeastConn(Balancer):
     def __init__(self, endpoints):
         cdef Endpoint endpoint
         cdef int i
+        self.tracks_load = True
+        self.places = <Place*> PyMem_Calloc(max(1, len(self.endpoints)), sizeof(Place))
         self.first = <int32_t*> PyMem_Calloc(LEVELS, sizeof(int32_t))
         self.bottom = <uint64_t*> PyMem_Calloc(LEVELS // 64, sizeof(uint64_t))
-        if self.first == NULL or self.bottom == NULL:
+        if self.places == NULL or self.first == NULL or self.bottom == NULL:
             raise MemoryError
         weights = {e.weight for e in self.endpoints}
         self.scale = 1 if len(weights) <= 1 else 64
         highest = max(weights, default=1)
         self.scale *= highest
         for i, endpoint in enumerate(self.endpoints):
-            endpoint.slot = i
-            self._link(endpoint, self._level(endpoint))
+            self.places[i].active = endpoint.active
+            self.places[i].weight = endpoint.weight
+            self._link(i, self._level(i))
 
     def __dealloc__(self):
+        PyMem_Free(self.places)
         PyMem_Free(self.first)
         PyMem_Free(self.bottom)
 
-    cdef int _level(self, Endpoint endpoint) noexcept:
-        cdef uint64_t level = <uint64_t> (endpoint.active + 1) * self.scale // endpoint.weight
+    cdef int _level(self, int index) noexcept:
+        cdef uint64_t level = <uint64_t> (self.places[index].active + 1) * self.scale // self.places[index].weight
         if level >= EXACT:
             level = EXACT + (level - EXACT) // 64
         return <int> level if level < LEVELS else LEVELS - 1
 
-    cdef void _link(self, Endpoint endpoint, int level) noexcept:
+    cdef void _link(self, int index, int level) noexcept:
         """To the end of its level's circle."""
         cdef int head = self.first[level] - 1
-        cdef Endpoint next_in_turn, last
-        endpoint.level = level
+        cdef Place* place = &self.places[index]
+        place.level = level
         if head < 0:
-            endpoint.before = endpoint.after = endpoint.slot
-            self.first[level] = endpoint.slot + 1          # stored plus one, so that zeroed memory means empty
+            place.before = place.after = index
+            self.first[level] = index + 1
             self.bottom[level >> 6] |= <uint64_t> 1 << (level & 63)
             self.middle[level >> 12] |= <uint64_t> 1 << ((level >> 6) & 63)
             self.top |= <uint64_t> 1 << (level >> 12)
             return
-        next_in_turn = <Endpoint> self.endpoints[head]
-        last = <Endpoint> self.endpoints[next_in_turn.before]
-        endpoint.after = head
-        endpoint.before = last.slot
-        last.after = endpoint.slot
-        next_in_turn.before = endpoint.slot
+        place.after = head
+        place.before = self.places[head].before
+        self.places[place.before].after = index
+        self.places[head].before = index
 
-    cdef void _unlink(self, Endpoint endpoint) noexcept:
-        cdef int level = endpoint.level
-        if endpoint.after == endpoint.slot:
+    cdef void _unlink(self, int index) noexcept:
+        cdef Place* place = &self.places[index]
+        cdef int level = place.level
+        if place.after == index:
             self.first[level] = 0
             self.bottom[level >> 6] &= ~(<uint64_t> 1 << (level & 63))
             if self.bottom[level >> 6] == 0:
@@ -84,12 +94,12 @@ cdef class LeastConn(Balancer):
                 if self.middle[level >> 12] == 0:
                     self.top &= ~(<uint64_t> 1 << (level >> 12))
             return
-        (<Endpoint> self.endpoints[endpoint.before]).after = endpoint.after
-        (<Endpoint> self.endpoints[endpoint.after]).before = endpoint.before
-        if self.first[level] == endpoint.slot + 1:
-            self.first[level] = endpoint.after + 1
+        self.places[place.before].after = place.after
+        self.places[place.after].before = place.before
+        if self.first[level] == index + 1:
+            self.first[level] = place.after + 1
 
-    cdef int pick(self, uint64_t key) noexcept:
+    cdef int pick(self, uint64_t key, int attempt) noexcept:
         cdef int a, b, level, index
         if self.top == 0:
             return -1
@@ -98,20 +108,20 @@ cdef class LeastConn(Balancer):
         level = b << 6 | __builtin_ctzll(self.bottom[b])
         index = self.first[level] - 1
         # the next one's turn, also when this pick comes to nothing
-        self.first[level] = (<Endpoint> self.endpoints[index]).after + 1
+        self.first[level] = self.places[index].after + 1
         return index
 
-    cdef void on_acquired(self, Endpoint endpoint) noexcept:
-        self._move(endpoint)
+    cdef void on_acquired(self, int index) noexcept:
+        self.places[index].active += 1
+        self._move(index)
 
-    cdef void on_released(self, Endpoint endpoint) noexcept:
-        self._move(endpoint)
+    cdef void on_released(self, int index) noexcept:
+        if self.places[index].active:
+            self.places[index].active -= 1
+        self._move(index)
 
-    cdef void _move(self, Endpoint endpoint) noexcept:
-        cdef int level
-        if not 0 <= endpoint.slot < len(self.endpoints) or self.endpoints[endpoint.slot] is not endpoint:
-            return                                          # of an older generation: it only ends its exchanges
-        level = self._level(endpoint)
-        if level != endpoint.level:
-            self._unlink(endpoint)
-            self._link(endpoint, level)
+    cdef void _move(self, int index) noexcept:
+        cdef int level = self._level(index)
+        if level != self.places[index].level:
+            self._unlink(index)
+            self._link(index, level)

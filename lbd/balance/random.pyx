@@ -48,7 +48,7 @@ cdef class Random(Balancer):
             self.columns[i].threshold = 0xFFFFFFFF
             self.columns[i].alias = i
 
-    cdef int pick(self, uint64_t key) noexcept:
+    cdef int pick(self, uint64_t key, int attempt) noexcept:
         cdef uint64_t x = self.state
         cdef uint32_t column
         if self.n == 0:

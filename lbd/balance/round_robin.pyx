@@ -37,7 +37,7 @@ cdef class RoundRobin(Balancer):
     def __dealloc__(self):
         PyMem_Free(self.order)
 
-    cdef int pick(self, uint64_t key) noexcept:
+    cdef int pick(self, uint64_t key, int attempt) noexcept:
         cdef uint32_t index
         if self.turns == 0:
             return -1

@@ -19,9 +19,10 @@ from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
 from lbd.engine.accesslog import LogWriter, TextLog
 from lbd.engine.cluster import Cluster, Endpoint
-from lbd.engine.exchange import Listener
+from lbd.engine.listener import Listener
 from lbd.engine.pool import ConnectionPool, Protocol
 from lbd.engine.reactor import Reactor
+from lbd.engine.retry import RetryBudget, RetryPolicy
 from lbd.engine.router import Matcher, Respond, Route, Router
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ClientTls, ServerTls
@@ -111,6 +112,11 @@ def _cluster(
         options=options.model_dump() if options is not None else {},
         protocol=_protocol(setting),
         host=setting.host.encode() if setting.host else None,
+        reactor=reactor,
+        shared=shared,
+        worker=worker,
+        retry=RetryPolicy(),
+        budget=RetryBudget(),
         response_ms=milliseconds(setting.timeouts.response),
         body_ms=milliseconds(setting.timeouts.body),
         queue_ms=milliseconds(setting.timeouts.queue),

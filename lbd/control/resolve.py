@@ -63,7 +63,7 @@ async def _resolve(name: str, timeout: float) -> str | None:
 async def keep_resolving(clusters: Iterable[Cluster], log: Log, resolved: Callable[[Cluster], None]) -> None:
     """Ask again for endpoints without an address until all have one."""
     while True:
-        waiting = [(c, e) for c in clusters for e in c.endpoints if not e.available]
+        waiting = [(c, e) for c in clusters for e in c.endpoints if not e.resolved]
         if not waiting:
             return
         await asyncio.sleep(RETRY_SECONDS)
@@ -71,6 +71,6 @@ async def keep_resolving(clusters: Iterable[Cluster], log: Log, resolved: Callab
             host, port = split_address(endpoint.address)
             address = await _resolve(host, START_TIMEOUT)
             if address is not None:
-                endpoint.resolved(address, port)
+                endpoint.resolve(address, port)
                 log.info(f"endpoint {cluster.name}/{endpoint.name}: {host} resolves to {address}")
                 resolved(cluster)

@@ -74,9 +74,9 @@ class Worker:
         self._bind(self.runtime)
         self._start_tls(self.runtime)
         self.reactor.start()
-        if any(not e.available for c in self.runtime.clusters.values() for e in c.endpoints):
+        if any(not e.resolved for c in self.runtime.clusters.values() for e in c.endpoints):
             self._resolving = asyncio.create_task(
-                keep_resolving(self.runtime.clusters.values(), self.log, Cluster.rebuild)
+                keep_resolving(self.runtime.clusters.values(), self.log, Cluster.refresh)
             )
 
     def _watch_problems(self, runtime: Runtime) -> None:

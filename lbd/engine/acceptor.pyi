@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from lbd.engine.exchange import Listener
+from lbd.engine.listener import Listener
 
 class Acceptor:
     def __init__(

@@ -12,7 +12,8 @@ from libc.string cimport memcpy, memset
 
 from lbd.engine cimport sys as c
 from lbd.engine.downstream_http1 cimport Http1Downstream
-from lbd.engine.exchange cimport Downstream, Listener
+from lbd.engine.exchange cimport Downstream
+from lbd.engine.listener cimport Listener
 from lbd.engine.forwarded cimport format_address
 from lbd.engine.greeting cimport Greeting, begin_protocol
 from lbd.engine.matchers cimport in_networks

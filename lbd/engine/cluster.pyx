@@ -1,44 +1,114 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Cluster: a named group of endpoints with a balancer. What the control plane compiles; what exchanges pick from.
 
-A Balancer (lbd/balance, one algorithm per file) is built from the endpoints that may be picked and rebuilt when that
-set or the weights change, never per pick; on_acquired and on_released tell it of load, so that it need not scan.
+Strategy: a request only picks: a part of the Selection by its share, an endpoint by the part's Balancer, both O(1).
+Whatever may change which endpoints serve (health, ejection, drain, weight, slow start, another region) marks the cluster
+dirty; at the end of the round it is divided anew: the settings' `divide` says which endpoints stand in which part with
+which weight, and new Balancers are built. Their measurements live in the Endpoints and go on.
+
+A Balancer (lbd/balance, one algorithm per file) is told of load and latency through the Seats of an endpoint, so that it
+need not scan. A Guard (lbd/health) is told how attempts ended, and holds back endpoints or the whole cluster.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from lbd.engine.pool cimport ConnectionPool, Protocol
-from lbd.engine.shared cimport EndpointStats, Shared
+from lbd.engine.reactor cimport Handler, Reactor, Stream
+from lbd.engine.reasons cimport R_BREAKER_OPEN, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_OVERLOAD
+from lbd.engine.retry cimport RetryBudget, RetryPolicy
+from lbd.engine.shared cimport (
+    ADMIN_DISABLED, ADMIN_READY, HEALTH_DOWN, ClusterState, ClusterStats, EndpointState, EndpointStats, Shared,
+)
+from lbd.engine.sys cimport monotonic_us
+from lbd.engine.timers cimport timer_set, timer_unlink
 
 cdef enum:
-    PICK_EFFORT = 3         # picks before an endpoint to be avoided is taken all the same
+    PICK_EFFORT = 3         # picks before others are looked at one by one
+    LOOK_EFFORT = 16        # endpoints looked at so
+    PARTS_MAX = 16
+    SHED_EARLIER = 15       # percent of the limit that normal requests leave to high ones, and low ones to normal ones
 
 
 cdef class Endpoint:
     """One server."""
 
-    def __cinit__(self, str name not None, str address not None, *, unsigned int weight=1, dict labels=None,
-                  ConnectionPool pool=None, Shared shared=None, str cluster="", int worker=0):
+    def __cinit__(self, str name not None, str address not None, *, unsigned int weight=1, unsigned int priority=0,
+                  dict labels=None, ConnectionPool pool=None, Shared shared=None, str cluster="", int worker=0,
+                  bint foreign=False):
         self.name = name
         self.address = address
-        self.weight = weight
+        self.weight = self.configured_weight = weight
+        self.priority = priority
         self.labels = labels or {}
+        self.zone = self.labels.get("zone", "")
+        self.region = self.labels.get("region", "")
+        self.foreign = foreign
         self.pool = pool
-        self.available = pool is not None and pool.address_len != 0
-        self.slot = self.before = self.after = -1
+        self.resolved = pool is None or pool.address_len != 0
+        self.usable = self.resolved
+        self.stats = &self.own_stats
+        self.state = &self.own_state
         if shared is not None:
-            self.stats = <EndpointStats*> shared.find(
-                "endpoint", f"{cluster}/{name}", sizeof(EndpointStats), worker)
-        if pool is not None and self.stats != NULL:
+            identity = f"{cluster}/{name}"
+            self.stats = <EndpointStats*> shared.find("endpoint", identity, sizeof(EndpointStats), worker)
+            self.state = <EndpointState*> shared.find("endpoint_state", identity, sizeof(EndpointState), 0)
+        if pool is not None:
             pool.stats = self.stats
 
-    def resolved(self, str host, int port):
-        """The address is known (now); the cluster has to be rebuilt for it to be picked."""
+    def resolve(self, str host, int port):
+        """The address is known (now); Cluster.refresh lets it be picked."""
         self.pool.set_address(host, port)
-        self.available = True
+        self.resolved = True
+
+    def reconfigure(self, *, unsigned int weight, unsigned int priority, dict labels):
+        """Take over settings that changed without a new identity."""
+        self.configured_weight = weight
+        self.priority = priority
+        self.labels = labels
+        self.zone = labels.get("zone", "")
+        self.region = labels.get("region", "")
 
     def __repr__(self):
         return f"<Endpoint {self.name} weight={self.weight} active={self.active}>"
+
+    @property
+    def wanted_weight(self):
+        """As configured, or as set at run time."""
+        return self.state.weight - 1 if self.state.weight else self.configured_weight
+
+    @property
+    def health(self):
+        """What the active checks say: `unknown`, `up` or `down`."""
+        return ("unknown", "up", "down")[self.state.health]
+
+    @property
+    def admin(self):
+        """What the operator wants: `ready`, `draining` or `disabled`."""
+        return ("ready", "draining", "disabled")[self.state.admin]
+
+    @property
+    def up_since(self):
+        """Milliseconds on the monotonic clock, 0 = from the beginning."""
+        return self.state.up_since
+
+    @property
+    def rtt(self):
+        """Seconds to connect, averaged over active checks; None when not measured."""
+        return self.state.rtt_us / 1e6 if self.state.rtt_us else None
+
+    def set_health(self, str health):
+        self.state.health = ("unknown", "up", "down").index(health)
+
+    def set_admin(self, str admin):
+        self.state.admin = ("ready", "draining", "disabled").index(admin)
+
+    def set_weight(self, weight):
+        """A weight that stands until it is set again; None: as configured."""
+        self.state.weight = 0 if weight is None else <uint32_t> weight + 1
+
+
+cdef class Seat:
+    """See cluster.pxd."""
 
 
 cdef class Balancer:
@@ -46,89 +116,477 @@ cdef class Balancer:
 
     def __cinit__(self, endpoints=(), *args, **kwargs):
         self.endpoints = tuple(endpoints)
+        self.now_ms = &self.own_now
 
     def __repr__(self):
         return f"<{type(self).__name__} of {len(self.endpoints)}>"
 
-    cdef int pick(self, uint64_t key) noexcept:
+    cdef int pick(self, uint64_t key, int attempt) noexcept:
         """Index of an endpoint in O(1), or -1 when there is none. It need not look at the endpoint itself, which in a
-        large cluster is in no cache."""
+        large cluster is in no cache. attempt: 0 for the first choice, n for the n-th alternative to it."""
         return -1
 
-    cdef void on_acquired(self, Endpoint endpoint) noexcept:
+    cdef void on_acquired(self, int index) noexcept:
+        """An exchange goes to it; Endpoint.active has been counted."""
         pass
 
-    cdef void on_released(self, Endpoint endpoint) noexcept:
+    cdef void on_released(self, int index) noexcept:
         pass
+
+    cdef void on_response(self, int index, uint64_t us, bint failed) noexcept:
+        """An attempt has ended: the time to the first byte of its response, or until it failed."""
+        pass
+
+    cdef int _slot(self, Endpoint endpoint):
+        if self.slots is None:
+            self.slots = {each: i for i, each in enumerate(self.endpoints)}
+        return self.slots.get(endpoint, -1)
 
     # The same calls for tests, the simulator and explain, which run outside of the engine.
-    def pick_one(self, uint64_t key=0):
-        cdef int index = self.pick(key)
+    def pick_one(self, uint64_t key=0, int attempt=0):
+        cdef int index = self.pick(key, attempt)
         return None if index < 0 else self.endpoints[index]
 
     def pick_many(self, long times):
         """Pick again and again (bench/micro)."""
         cdef long i
         for i in range(times):
-            self.pick(<uint64_t> i * 0x9E3779B97F4A7C15ULL)
+            self.pick(<uint64_t> i * 0x9E3779B97F4A7C15ULL, 0)
 
     def acquire_one(self, Endpoint endpoint):
+        cdef int index = self._slot(endpoint)
         endpoint.active += 1
-        self.on_acquired(endpoint)
+        if index >= 0:
+            self.on_acquired(index)
 
     def release_one(self, Endpoint endpoint):
+        cdef int index = self._slot(endpoint)
         endpoint.active -= 1
-        self.on_released(endpoint)
+        if index >= 0:
+            self.on_released(index)
+
+    def respond_one(self, Endpoint endpoint, double seconds, bint failed=False):
+        cdef int index = self._slot(endpoint)
+        if index >= 0:
+            self.on_response(index, <uint64_t> (seconds * 1e6), failed)
+
+    def set_time(self, double seconds):
+        """The balancer's clock, for those without a reactor."""
+        self.own_now = <uint64_t> (seconds * 1000)
 
 
-cdef class Cluster:
-    """Immutable but for its balancer, which is swapped when endpoints or weights change."""
+cdef class Guard:
+    """Base of passive checks and breakers (lbd/health). endpoint is None where it is about a whole cluster."""
 
-    def __cinit__(self, str name not None, endpoints, *, balancer_class, dict options=None,
-                  Protocol protocol=None, bytes host=None,
-                  response_ms=0, body_ms=0, queue_ms=0):
+    cdef bint admit(self, Endpoint endpoint, uint64_t now) noexcept:
+        """May an exchange go there? Asked only while the guard is not at rest; the answer yes may use up a probe, which
+        on_outcome gives back."""
+        return True
+
+    cdef void on_outcome(self, Endpoint endpoint, int outcome, uint64_t us, uint64_t now) noexcept:
+        pass
+
+    cdef bint holds_back(self, Endpoint endpoint, uint64_t now) noexcept:
+        """Is it out of the selection?"""
+        return False
+
+    cdef bint tries(self, Endpoint endpoint) noexcept:
+        """Is it on probation: in the selection, but each exchange has to be admitted?"""
+        return False
+
+    def next_change(self, endpoints, now):
+        """When (ms) the guard changes its mind by itself; 0 = never."""
+        return 0
+
+
+cdef class ConcurrencyLimit:
+    """Base of adaptive limits (lbd/limit): at most `limit` exchanges under way."""
+
+    cdef void on_sample(self, uint64_t us, uint32_t active, int outcome, uint64_t now) noexcept:
+        pass
+
+
+cdef class Selection:
+    """Which endpoints of a cluster serve, in parts with shares. Rebuilt by its cluster."""
+
+    def __cinit__(self, wants=None):
+        self.wants = wants
+        self.parts = self.names = self.shares = ()
+
+    def __repr__(self):
+        return f"<Selection {' '.join(f'{n}={s:.0%}' for n, s in zip(self.names, self.shares))}>"
+
+    def set_parts(self, parts, bint panic):
+        """parts: [(name, share, Balancer)], at most PARTS_MAX; shares of any scale."""
+        cdef double total = sum([share for _, share, _ in parts])
+        cdef double upto = 0
+        cdef int i
+        if len(parts) > PARTS_MAX:
+            raise ValueError(f"more than {PARTS_MAX} parts")
+        for i, (_, share, _) in enumerate(parts):
+            upto += share / total
+            self.bounds[i] = <uint32_t> min(upto * 2.0 ** 32, 2.0 ** 32 - 1)
+        self.parts = tuple([part for _, _, part in parts])
+        self.names = tuple([name for name, _, _ in parts])
+        self.shares = tuple([share / total for _, share, _ in parts])
+        self.only = self.parts[0] if len(parts) == 1 else None
+        self.panic = panic
+
+    @property
+    def endpoints(self):
+        return tuple([endpoint for part in self.parts for endpoint in (<Balancer> part).endpoints])
+
+    cdef Endpoint pick(self, uint64_t key, int attempt) noexcept:
+        """key decides the part as well: the same key, the same part. attempt: as for Balancer.pick."""
+        cdef Balancer part = self.only
+        cdef int i = 0
+        cdef uint32_t point
+        if part is None:
+            if not self.parts:
+                return None
+            point = <uint32_t> ((key * 0x9E3779B97F4A7C15ULL) >> 32)
+            while point > self.bounds[i] and i + 1 < len(self.parts):
+                i += 1
+            part = <Balancer> self.parts[(i + attempt // PICK_EFFORT) % len(self.parts)]
+        i = part.pick(key, attempt)
+        return None if i < 0 else <Endpoint> part.endpoints[i]
+
+
+class Division:
+    """What `divide` answers: parts [(name, share, endpoints)], and whether health is being ignored."""
+
+    __slots__ = ("next_change", "panic", "parts")
+
+    def __init__(self, parts, panic=False, next_change=0):
+        self.parts = parts
+        self.panic = panic
+        self.next_change = next_change      # ms on the clock, 0 = none
+
+
+def divide_plain(endpoints, now):
+    """All usable ones in one part with their weights: what there is without tiers, zones and a slow start."""
+    for endpoint in endpoints:
+        endpoint.weight = endpoint.wanted_weight
+    usable = [endpoint for endpoint in endpoints if endpoint.usable and endpoint.weight]
+    return Division([("all", 1.0, usable)] if usable else [])
+
+
+cdef class Cluster(Handler):
+    """Its endpoints change by discovery and reload, its selection with them; the rest is as compiled."""
+
+    def __cinit__(self, str name not None, endpoints, *, balancer_class, dict options=None, divide=divide_plain,
+                  Protocol protocol=None, bytes host=None, Reactor reactor=None, Shared shared=None, int worker=0,
+                  response_ms=0, body_ms=0, queue_ms=0, max_requests=0, Guard passive=None, Guard breaker=None,
+                  ConcurrencyLimit limiter=None, RetryPolicy retry=None, RetryBudget budget=None,
+                  failure_statuses=(502, 503, 504), key=None, sticky=None):
+        cdef int status
         self.name = name
+        for status in failure_statuses:
+            self.failure_statuses[status >> 3] |= 1 << (status & 7)
         self.endpoints = tuple(endpoints)
         self.protocol = protocol
         self.host = host
+        self.reactor = reactor
+        self.shared = shared
         self.response_ms = response_ms
         self.body_ms = body_ms
         self.queue_ms = queue_ms
-        self.attempts = min(3, len(self.endpoints))
+        self.max_requests = max_requests
+        self.passive = passive
+        self.breaker = breaker
+        self.limiter = limiter
+        self.retry = retry
+        self.budget = budget
+        self.watched = passive is not None or breaker is not None or limiter is not None
+        self.gated = breaker is not None or limiter is not None or max_requests != 0
         self.balancer_class = balancer_class
         self.options = options or {}
-        self.rebuild()
+        self.divide = divide
+        self.key = key
+        self.sticky = sticky
+        self.seed = monotonic_us() | 1
+        self.state = &self.own_state
+        self.stats = &self.own_stats
+        if shared is not None:
+            self.stats = <ClusterStats*> shared.find("cluster", name, sizeof(ClusterStats), worker)
+            self.state = <ClusterState*> shared.find("cluster_state", name, sizeof(ClusterState), 0)
+        self.timer.owner = <void*> self
+        self.timer.bare = True
+        self.selection = Selection()
+        self.subsets = {}
+        self.refresh()
 
-    def rebuild(self):
-        """After a change of weights or availability: a new balancer over those that may be picked."""
-        usable = [e for e in self.endpoints if e.available and e.weight > 0]
-        self.balancer = self.balancer_class(usable, **self.options)
+    def __dealloc__(self):
+        timer_unlink(&self.timer)
 
     def __repr__(self):
-        return f"<Cluster {self.name} {self.balancer!r}>"
+        return f"<Cluster {self.name} {self.selection!r}>"
 
-    cdef Endpoint pick(self, uint64_t key, Endpoint avoid):
-        """Bounded effort to find one that is not `avoid` and has room for a connection; else the first one found."""
-        cdef Balancer balancer = self.balancer
-        cdef int index = balancer.pick(key)
-        cdef int tries = 0
-        cdef Endpoint first, endpoint
-        if index < 0:
-            return None
-        first = endpoint = <Endpoint> balancer.endpoints[index]
-        while endpoint is avoid or not endpoint.pool.has_room():
-            tries += 1
-            if tries >= PICK_EFFORT:
-                return first if first is not avoid else endpoint
-            endpoint = <Endpoint> balancer.endpoints[balancer.pick(key)]
-        return endpoint
+    # the control plane's side ------------------------------------------------------------------------------------
+
+    @property
+    def balancer(self):
+        """Of the first part; None when there is none."""
+        return self.selection.parts[0] if self.selection.parts else None
+
+    def set_fallback(self, Cluster cluster, respond):
+        """What serves while this cluster cannot: another cluster, or a Respond."""
+        self.fallback = cluster
+        self.fallback_respond = respond
+        self.gated = True
+
+    def subset(self, dict labels):
+        """The Selection of the endpoints that carry all of these labels; made at first use."""
+        key = tuple(sorted(labels.items()))
+        found = self.subsets.get(key)
+        if found is None:
+            wanted = {name: values if isinstance(values, tuple) else (values,) for name, values in labels.items()}
+            found = self.subsets[key] = Selection(
+                lambda endpoint: all(endpoint.labels.get(name) in values for name, values in wanted.items()))
+            self.refresh()
+        return found
+
+    def set_endpoints(self, endpoints):
+        """Other members. Those that stay are the same objects; those that go finish what they have."""
+        cdef Endpoint endpoint
+        kept = set(endpoints)
+        for endpoint in self.endpoints:
+            if endpoint not in kept:
+                endpoint.removed = True
+                endpoint.seats = None
+                endpoint.available = endpoint.usable = False
+                if endpoint.pool is not None:
+                    endpoint.pool.close_idle()
+        self.endpoints = tuple(endpoints)
+        self.refresh()
+
+    def refresh(self):
+        """Look at the state of all endpoints and build the selections anew."""
+        cdef uint64_t now = self.now()
+        cdef uint64_t due = 0
+        cdef Endpoint endpoint
+        cdef Selection selection
+        self.dirty = False
+        if self.sticky is not None:
+            self.sticky.set_members(self.endpoints)
+        for endpoint in self.endpoints:
+            self._judge(endpoint, now)
+            endpoint.seats = None
+            endpoint.available = False
+        for selection in (self.selection, *self.subsets.values()):
+            members = self.endpoints if selection.wants is None else [e for e in self.endpoints if selection.wants(e)]
+            division = self.divide(members, now)
+            was = selection.panic
+            selection.set_parts([(name, share, self._seat(part)) for name, share, part in division.parts],
+                                division.panic)
+            due = _sooner(due, division.next_change)
+            if selection.panic != was:
+                self._tell_panic(selection)
+        for guard in (self.passive, self.breaker):
+            if guard is not None:
+                due = _sooner(due, guard.next_change(self.endpoints, now))
+        if self.reactor is not None:
+            timer_set(&self.reactor.wheel, &self.timer, max(1, due - now) if due else 0)
+
+    cdef void _judge(self, Endpoint endpoint, uint64_t now):
+        """Is it usable by its own state?"""
+        cdef EndpointState* state = endpoint.state
+        cdef bint was = endpoint.usable
+        cdef bint held = ((self.passive is not None and self.passive.holds_back(endpoint, now))
+                          or (self.breaker is not None and self.breaker.holds_back(endpoint, now)))
+        endpoint.keeps = (endpoint.resolved and not endpoint.removed and state.admin != ADMIN_DISABLED
+                          and state.health != HEALTH_DOWN and not held)
+        endpoint.usable = endpoint.keeps and state.admin == ADMIN_READY
+        endpoint.on_probation = ((self.passive is not None and self.passive.tries(endpoint))
+                                 or (self.breaker is not None and self.breaker.tries(endpoint)))
+        if endpoint.usable and not was:
+            state.up_since = now
+
+    def _seat(self, endpoints):
+        """A balancer over these, and their seats in it."""
+        cdef Balancer made = self.balancer_class(endpoints, **self.options)
+        cdef Endpoint endpoint
+        cdef Seat seat
+        cdef int i
+        if self.reactor is not None:
+            made.now_ms = &self.reactor.wheel.now
+        for i, endpoint in enumerate(made.endpoints):
+            endpoint.available = True
+            if made.tracks_load or made.tracks_latency:
+                seat = Seat.__new__(Seat)
+                seat.balancer = made
+                seat.index = i
+                seat.next = endpoint.seats
+                endpoint.seats = seat
+        if made.tracks_latency:
+            self.watched = True
+        return made
+
+    def _tell_panic(self, Selection selection):
+        if selection is self.selection:
+            self.state.panic = selection.panic
+        if selection.panic:
+            self.state.panics += 1
+        if self.on_change is not None:
+            self.on_change(self, "panic", "begins" if selection.panic else "ends")
+
+    cdef uint64_t now(self) noexcept:
+        return self.reactor.wheel.now if self.reactor is not None else self.own_now
+
+    def set_time(self, double seconds):
+        """The clock of a cluster without a reactor: the simulator's."""
+        cdef Balancer part
+        cdef Selection selection
+        self.own_now = <uint64_t> (seconds * 1000)
+        for selection in (self.selection, *self.subsets.values()):
+            for part in selection.parts:
+                part.own_now = self.own_now
+
+    cdef void mark_dirty(self) noexcept:
+        """Something changed that selections depend on."""
+        if self.shared is not None:
+            self.shared.generation[0] += 1
+        if self.dirty:
+            return
+        self.dirty = True
+        if self.reactor is not None:
+            self.reactor.at_round_end(self)
+
+    def changed(self):
+        """The control plane has changed the state of endpoints: all workers shall look at it."""
+        self.mark_dirty()
+        if self.reactor is None:
+            self.refresh()
+
+    cdef void hold_back(self, Endpoint endpoint) noexcept:
+        """A guard has had enough of it: not picked from now on, out of the selection with the end of this round."""
+        if endpoint is not None:
+            endpoint.available = False
+        self.mark_dirty()
+
+    cdef int on_round_end(self) except -1:
+        if self.dirty:
+            self.refresh()
+        return 0
+
+    cdef int on_timeout(self, Stream stream) except -1:
+        self.refresh()
+        return 0
+
+    # the exchange's side -----------------------------------------------------------------------------------------
+
+    cdef int admit(self, int urgency) noexcept:
+        """May one more exchange go here? R_NONE, or the Reason why not. urgency: 0 high, 1 normal, 2 low."""
+        cdef uint64_t most
+        if not self.selection.parts:
+            return R_NO_ENDPOINT
+        if self.max_requests and self.active >= self.max_requests:
+            self.stats.shed += 1
+            return R_OVERFLOW
+        if self.limiter is not None:
+            most = self.limiter.limit
+            most -= most * SHED_EARLIER * urgency // 100
+            if self.active >= most:
+                self.stats.shed += 1
+                return R_OVERLOAD
+        if self.breaker is not None and not self.breaker.admit(None, self.now()):
+            self.stats.broken += 1
+            return R_BREAKER_OPEN
+        return R_NONE
+
+    cdef Endpoint pick(self, Selection selection, uint64_t key, list tried):
+        """Bounded effort to find one that is available, was not tried, and has room for a connection; else the first
+        one found that was not tried; else any. None: there is none at all."""
+        cdef Endpoint first = None
+        cdef Endpoint endpoint
+        cdef int attempt
+        if key == 0 and selection.only is None:
+            key = self._random()
+        for attempt in range(PICK_EFFORT):
+            endpoint = selection.pick(key, attempt)
+            if endpoint is None:
+                return None
+            if not endpoint.available or (tried is not None and endpoint in tried):
+                continue
+            if first is None:
+                first = endpoint
+            if (endpoint.pool is None or endpoint.pool.has_room()) and self.may_take(endpoint):
+                if selection.panic:
+                    self.stats.panic_picks += 1
+                self.stats.cross_zone += endpoint.foreign
+                return endpoint
+        return first if first is not None and not first.on_probation else self._look(selection, key, tried)
+
+    cdef Endpoint _look(self, Selection selection, uint64_t key, list tried):
+        """The balancer's favourites will not do: look at some of the others."""
+        cdef Balancer part
+        cdef Endpoint endpoint
+        cdef Endpoint any_one = None
+        cdef uint64_t start
+        cdef int i
+        for part in selection.parts:
+            start = self._random()
+            for i in range(min(LOOK_EFFORT, <int> len(part.endpoints))):
+                endpoint = <Endpoint> part.endpoints[(start + i) % len(part.endpoints)]
+                any_one = endpoint
+                if endpoint.available and (tried is None or endpoint not in tried) and self.may_take(endpoint):
+                    return endpoint
+        return any_one
+
+    cdef bint may_take(self, Endpoint endpoint) noexcept:
+        """One on probation takes single exchanges."""
+        if not endpoint.on_probation:
+            return True
+        if self.passive is not None and self.passive.tries(endpoint) and not self.passive.admit(endpoint, self.now()):
+            return False
+        return (self.breaker is None or not self.breaker.tries(endpoint)
+                or self.breaker.admit(endpoint, self.now()))
+
+    cdef uint64_t _random(self) noexcept:
+        cdef uint64_t x = self.seed
+        x ^= x >> 12                # xorshift64*
+        x ^= x << 25
+        x ^= x >> 27
+        self.seed = x
+        return x * 2685821657736338717ULL
 
     cdef void acquire(self, Endpoint endpoint) noexcept:
+        cdef Seat seat = endpoint.seats
+        self.active += 1
         endpoint.active += 1
         endpoint.stats.active += 1
-        self.balancer.on_acquired(endpoint)
+        while seat is not None:
+            seat.balancer.on_acquired(seat.index)
+            seat = seat.next
 
     cdef void release(self, Endpoint endpoint) noexcept:
+        cdef Seat seat = endpoint.seats
+        self.active -= 1
         endpoint.active -= 1
         endpoint.stats.active -= 1
-        self.balancer.on_released(endpoint)
+        while seat is not None:
+            seat.balancer.on_released(seat.index)
+            seat = seat.next
+
+    cdef void on_outcome(self, Endpoint endpoint, int outcome, uint64_t us) noexcept:
+        """How an attempt ended, once for each; us: to the first byte of the response, or until it failed."""
+        cdef Seat seat = endpoint.seats
+        cdef uint64_t now = self.now()
+        if outcome != OUTCOME_NONE:
+            while seat is not None:
+                if seat.balancer.tracks_latency:
+                    seat.balancer.on_response(seat.index, us, outcome == OUTCOME_FAILED)
+                seat = seat.next
+            if self.limiter is not None:
+                self.limiter.on_sample(us, self.active, outcome, now)
+        if self.passive is not None:
+            self.passive.on_outcome(endpoint, outcome, us, now)
+        if self.breaker is not None:
+            self.breaker.on_outcome(endpoint, outcome, us, now)
+
+
+cdef uint64_t _sooner(uint64_t a, uint64_t b) noexcept:
+    """The earlier of two times, 0 meaning never."""
+    if a == 0 or b == 0:
+        return a | b
+    return min(a, b)

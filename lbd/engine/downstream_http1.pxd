@@ -37,7 +37,7 @@ cdef class Http1Downstream(Downstream):
     cdef int _become_http2(self, const char* p, size_t n, bint* more) except -1
     cdef int _begin(self, Head* head, char* p, size_t n) except -1
     cdef Exchange _open(self, const Head* head)
-    cdef bytes _own_fields(self, const Head* head)
+    cdef bytes _own_fields(self, Exchange x, const Head* head)
     cdef int _take_body(self, Exchange x, Head* head, char* p, size_t n) except -1
     cdef void _watch_body(self) noexcept
     cdef int _pump(self, Exchange x) except -1

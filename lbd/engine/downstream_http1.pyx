@@ -17,6 +17,7 @@ from libc.string cimport memchr, memcmp, memcpy
 cimport cython
 
 from lbd.engine.answers cimport add_hsts, whole_answer
+from lbd.engine.attempts cimport keep_body
 from lbd.engine.body cimport BODY_DONE, BODY_ERROR, Body, body_decode, body_init
 from lbd.engine.buffer cimport (
     buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr, buffer_reserve,
@@ -323,6 +324,7 @@ cdef class Http1Downstream(Downstream):
                 raise MemoryError
             x.bytes_received += payload
             x.request_done = status == BODY_DONE
+            keep_body(x, rbuf, payload, &self.body if x.request_done else NULL)
             x.upstream.write_body(x, rbuf, payload, &self.body if x.request_done else NULL)
         if not x.finished:
             stream.set_timer(0)
@@ -339,14 +341,16 @@ cdef class Http1Downstream(Downstream):
         self.close_after = (not x.keep_alive or not x.request_done or self.framing == BODY_CLOSE
                             or self.listener.draining)
         self.pending_head = <uint32_t> write_response(
-            self.stream.reactor.scratch, head, self.framing, self.close_after, x.minor == 0, self._own_fields(head))
+            self.stream.reactor.scratch, head, self.framing, self.close_after, x.minor == 0,
+            self._own_fields(x, head))
         return 0
 
-    cdef bytes _own_fields(self, const Head* head):
-        """HSTS over TLS, unless the endpoint has its own policy."""
-        if not self.secure or self.listener.hsts is None:
-            return None
-        return None if find_field(head, b"strict-transport-security", 25, 0) >= 0 else self.listener.hsts
+    cdef bytes _own_fields(self, Exchange x, const Head* head):
+        """HSTS over TLS, unless the endpoint has its own policy; and what belongs to this exchange."""
+        cdef bytes hsts = self.listener.hsts
+        if hsts is None or not self.secure or find_field(head, b"strict-transport-security", 25, 0) >= 0:
+            return x.own_fields
+        return hsts if x.own_fields is None else hsts + x.own_fields
 
     cdef int write_body(self, Exchange x, char* p, size_t n, Body* end) except -100:
         cdef Reactor reactor = self.stream.reactor

@@ -11,7 +11,8 @@ from libc.stdint cimport uint32_t
 
 cimport cython
 
-from lbd.engine.exchange cimport Downstream, Listener
+from lbd.engine.exchange cimport Downstream
+from lbd.engine.listener cimport Listener
 from lbd.engine.http2 cimport Http2Tuning
 from lbd.engine.http2_server cimport ServerSession, ServerStream
 from lbd.engine.nghttp2 cimport CANCEL, FLAG_NONE, NO_ERROR, nghttp2

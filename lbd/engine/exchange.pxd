@@ -4,76 +4,31 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from lbd.engine.body cimport Body
-from lbd.engine.cluster cimport Cluster, Endpoint
-from lbd.engine.http1 cimport Field, Head, Limits
+from lbd.engine.buffer cimport Buffer
+from lbd.engine.cluster cimport Cluster, Endpoint, Selection
+from lbd.engine.http1 cimport Head
+from lbd.engine.listener cimport Guest, Listener
 from lbd.engine.pool cimport PooledConnection, Waiter
 from lbd.engine.reactor cimport Handler, Reactor, Stream
+from lbd.engine.retry cimport RetryPolicy
 from lbd.engine.router cimport Respond, Route, Router
 from lbd.engine.shared cimport ListenerStats
+from lbd.engine.sticky cimport Sticky
+from lbd.engine.timers cimport Timer
 from lbd.engine.tls cimport ClientIdentity, ServerTls
 
 cdef enum:
-    HEAD_BLOCK = 2048               # a request head that fits is kept in a block of the worker's free list
     INLINE_BODY_MAX = 16384         # a whole body up to this size travels, and is replayed, with the head
     INFORMATIONAL_MAX = 16          # 1xx heads that one exchange may pass
 
 
-cdef struct Http2Limits:                # see ListenerHttp2 in the schema
-    bint off
-    uint32_t streams, window, header_table, continuations, settings, pending_acks, resets, glitches
-
-
 cdef class AccessLog:
-    cdef bint wants_head                    # fields of the request are in the line
+    cdef readonly bint wants_head           # fields of the request are in the line
 
     cdef int record(self, Exchange x) except -1
 
 
-cdef class Listener:
-    """What connections of one configured listener share."""
-    cdef readonly str name
-    cdef readonly Reactor reactor
-    cdef public Router router               # swapped by a reload
-    cdef readonly Cluster cluster           # tcp mode
-    cdef public AccessLog access_log        # or None
-    cdef ListenerStats* stats
-    cdef Limits limits
-    cdef int64_t body_limit
-    cdef uint32_t max_connections
-    cdef uint64_t head_ms, body_ms, idle_ms, write_ms, tunnel_ms
-    cdef int path_mode                      # path.PATH_NORMALIZE, ...
-    cdef bytes trusted                      # network table
-    cdef bytes proxy_sources                # network table of those that send a PROXY header, or None
-    cdef readonly ServerTls tls             # or None
-    cdef bytes hsts                         # field line for responses over TLS, or None
-    cdef bint rfc7239                       # write Forwarded beside the X-Forwarded fields
-    cdef Respond redirect                   # answers everything with the way to https, or None
-    cdef public dict well_known             # path -> body of ACME challenges under way, or None
-    cdef uint64_t handshake_ms
-    cdef public object on_refused           # called with (listener, client, reason, why), or None
-    cdef Http2Limits http2
-    cdef frozenset trailers
-    cdef bytes authority                    # for HTTP/1.0 requests without Host
-    cdef public bint draining
-    cdef readonly Route unrouted            # stands for the route of requests that reach none
-    cdef uint32_t body_rate                 # bytes per second that a request body must keep up on average; 0 = any
-    cdef bint wants_head                    # the access log needs fields of the request
-    cdef void* first                        # list of its Downstreams (borrowed; each unlinks itself)
-    cdef uint32_t n_connections
-    cdef bint paused                        # not accepting: no free slot, fd or memory
-    cdef list acceptors                     # Streams of its listening sockets
-    cdef void** blocks                      # free list of HEAD_BLOCKs
-    cdef int n_blocks
-
-    cdef void enlist(self, Downstream connection) noexcept
-    cdef void delist(self, Downstream connection) noexcept
-    cdef int resume_accept(self) except -1
-    cdef char* take_block(self) noexcept
-    cdef void return_block(self, char* block) noexcept
-    cdef bint trusts(self, const uint8_t* address) noexcept
-
-
-cdef class Downstream(Handler):
+cdef class Downstream(Guest):
     """The client's side of exchanges."""
     cdef Stream stream
     cdef Listener listener
@@ -85,10 +40,7 @@ cdef class Downstream(Handler):
     cdef uint16_t local_port                # with local, from a PROXY header; 0: ask the socket
     cdef uint8_t[16] local
     cdef ClientIdentity identity            # of a verified client certificate, or None
-    cdef void* listed_prev                  # in Listener.first
-    cdef void* listed_next
 
-    cdef int start_drain(self) except -1
     cdef int begin_response(self, Exchange x, Head* head) except -1
     cdef int write_body(self, Exchange x, char* p, size_t n, Body* end) except -100
     cdef int write_informational(self, Exchange x, Head* head) except -1
@@ -122,7 +74,17 @@ cdef class Exchange(Waiter):
     cdef Route route
     cdef Respond respond                    # answered by lbd itself, in place of a cluster
     cdef Cluster cluster
+    cdef Selection selection                # of the cluster: what the route wants of it
     cdef Endpoint endpoint
+    cdef Endpoint pinned                    # the endpoint of the session, or None
+    cdef uint64_t session                   # for Cluster.sticky, 0 = none
+    cdef bytes own_fields                   # field lines that lbd adds to the response, or None
+    cdef RetryPolicy retry                  # or None
+    cdef list tried                         # endpoints that failed, None while there is none
+    cdef list attempts                      # (endpoint, status, reason code, us) of attempts before the last, or None
+    cdef Handler alarm                      # an Alarm of attempts.pxd, or None
+    cdef Waiter hedge                       # a Hedge of attempts.pxd, or None
+    cdef Buffer kept                        # body bytes that have been given away, for another attempt
     cdef char* head                         # request as written for endpoints, with a small body; kept for replay
     cdef uint32_t head_len, head_cap
     cdef uint32_t inline_len                # body bytes behind the head: all of the body, as payload
@@ -130,7 +92,7 @@ cdef class Exchange(Waiter):
     cdef int grpc_status                    # -1: none seen
     cdef bint grpc
     cdef bint http2                         # the client's protocol
-    cdef uint64_t started_us, sent_us
+    cdef uint64_t started_us, sent_us       # sent_us: when the present attempt began
     cdef uint64_t bytes_received, bytes_sent
     cdef uint64_t pick_key
     cdef bytes raw_head                     # as received, when the access log asks for it
@@ -138,9 +100,13 @@ cdef class Exchange(Waiter):
     cdef int reason
     cdef uint8_t method, minor
     cdef uint8_t request_framing
-    cdef uint8_t connects, informational, refusals
+    cdef uint8_t retries, informational, refusals
+    cdef uint8_t urgency                    # 0 high, 1 normal, 2 low: who waits and who is shed first
     cdef bint request_done                  # all of the request has been taken from the client
-    cdef bint body_given                    # some of its body went to an upstream connection and is not kept
+    cdef bint body_given                    # some of its body went to an upstream connection
+    cdef bint keeping                       # all of what was given is in `kept`
+    cdef bint pausing                       # waits for the end of a back-off
+    cdef bint outcome_due                   # the cluster has not been told yet how the attempt ended
     cdef bint response_begun                # the client has seen a final head
     cdef bint keep_alive                    # the client would like to go on
     cdef bint upgrade                       # asked for, and passed on
@@ -158,15 +124,26 @@ cdef class Exchange(Waiter):
     cdef uint64_t within_deadline(self, uint64_t after_ms) noexcept
     cdef bint past_deadline(self) noexcept
     cdef int start(self) except -1
-    cdef int _next_endpoint(self, Endpoint avoid) except -1
+    cdef uint64_t response_wait(self) noexcept
+    cdef int _next_endpoint(self) except -1
+    cdef int _take(self, Endpoint endpoint) except -1
     cdef int _connect(self) except? -100
+    cdef int on_alarm(self) except -1
+    cdef void _promote(self, Waiter second)
     cdef int _drop_upstream(self) except -1
+    cdef void _tell(self, int outcome) noexcept
+    cdef void _end_attempt(self, int status, int reason, int outcome)
     cdef void _release_endpoint(self) noexcept
-    cdef bint _replayable(self) noexcept
-    cdef int on_response_head(self, Head* head) except -1
+    cdef bint _is_held(self) noexcept
+    cdef bint _is_stale(self) noexcept
+    cdef int _retry(self, int cause, int code) except -1
+    cdef bint _is_failure(self, int status) noexcept
+    cdef int on_response_head(self, Upstream upstream, Head* head, bint whole) except -1
+    cdef int _bind_session(self, Sticky sticky) except -1
+    cdef void on_switched(self) noexcept
     cdef int on_response_done(self, bint reusable) except -1
-    cdef int on_upstream_failed(self, int reason, bint silent) except -1
-    cdef int on_refused(self) except -1
+    cdef int on_upstream_failed(self, Upstream upstream, int reason, bint silent) except -1
+    cdef int on_refused(self, Upstream upstream) except -1
     cdef int on_client_gone(self, int reason) except -1
     cdef int fail(self, int reason) except -1
     cdef int finish(self, bint clean) except -1

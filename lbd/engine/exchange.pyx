@@ -8,41 +8,47 @@ connection) does the reverse; body bytes pass between these two directly, the Ex
           -> on_response_head -> [bodies] -> on_response_done -> finish
     failures: on_no_connection, on_upstream_failed, on_client_gone -> replay | another endpoint | fail -> finish
 
-Rules of replay (RFC 9110 9.2.2, 9112 9.3.1): a request goes to another endpoint when connecting failed, for then
-nothing was sent. It is sent again once, on a new connection, when a reused connection broke before any response byte,
-if its method is idempotent and all of it is still held. Nothing else is repeated here.
+Rules of replay (RFC 9110 9.2.2, 9112 9.3.1), all of them only while everything that was given away is still held and
+the client has seen nothing: when connecting failed or the endpoint refused, whatever the method, for nothing was acted
+on; on a new connection, once, when a reused one broke before any response byte and the method is idempotent; and for
+the causes, methods and paths of the retry policy (retry.pyx), as long as its limit and the budget last.
 """
 
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cimport cython
 
 from lbd.engine.answers cimport error_body, error_fields
-from lbd.engine.cluster cimport Cluster, Endpoint
+from lbd.engine.attempts cimport Alarm, Hedge, another, give_kept, go_on, set_alarm, start_hedge, try_again
+from lbd.engine.body cimport Body
+from lbd.engine.buffer cimport buffer_free
+from lbd.engine.cluster cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK, Cluster, Endpoint
 from lbd.engine.http1 cimport (
     M_DELETE, M_GET, M_HEAD, M_OPTIONS, M_PUT, M_TRACE, Head,
 )
-from lbd.engine.matchers cimport in_networks
-from lbd.engine.path cimport PATH_NORMALIZE
-from lbd.engine.pool cimport PooledConnection, Waiter
+from lbd.engine.listener cimport HEAD_BLOCK, Guest
+from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
-from lbd.engine.reactor cimport WRITE_BLOCKED, WRITE_ERROR, Handler, Reactor, Stream
-from lbd.engine.reasons cimport (
-    R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_STREAM_REFUSED, R_UPSTREAM_RESET, reason_status,
+from lbd.engine.reactor cimport (
+    WRITE_BLOCKED, WRITE_ERROR, Stream,
 )
-from lbd.engine.router cimport Respond, Route, Router
-from lbd.engine.shared cimport STATUS_SLOT, ListenerStats, Shared, histogram_add
+from lbd.engine.reasons cimport (
+    R_CONNECT_TIMEOUT, R_DEADLINE, R_HEDGED, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_RESPONSE_TIMEOUT, R_STALE,
+    R_STREAM_REFUSED, R_UPSTREAM_RESET, R_UPSTREAM_TRUNCATED, reason_status,
+)
+from lbd.engine.retry cimport (
+    RETRY_CONNECT_FAILED, RETRY_CONNECT_TIMEOUT, RETRY_REFUSED, RETRY_RESET, RETRY_STALE, RETRY_TIMEOUT, )
+from lbd.engine.shared cimport STATUS_SLOT, histogram_add
+from lbd.engine.sticky cimport Sticky
 from lbd.engine.sys cimport monotonic_us
-from lbd.engine.tls cimport ServerTls
 
-from lbd.engine.matchers import network_table
 
 cdef enum:
-    FREE_BLOCKS = 1024
     REFUSALS_MAX = 3                # by endpoints that are stopping
+    GRPC_FAILURES = 1 << 13 | 1 << 14 | 1 << 15         # INTERNAL, UNAVAILABLE, DATA_LOSS
 
 
 cdef class AccessLog:
@@ -52,144 +58,9 @@ cdef class AccessLog:
         raise NotImplementedError
 
 
-cdef class Listener:
-    """Settings in engine units: milliseconds (0 = none), bytes (-1 = none), bytes for text."""
-
-    def __cinit__(self, str name not None, Reactor reactor not None, *, Shared shared, int worker=0,
-                  Router router=None, Cluster cluster=None, AccessLog access_log=None,
-                  head_ms=10000, body_ms=30000, idle_ms=75000, write_ms=30000, tunnel_ms=3600000,
-                  request_line=8192, head=32768, fields=100, body=-1, connections=20000,
-                  body_rate=0, bint keep_underscore=False, int path_mode=PATH_NORMALIZE, trusted=(), trailers=(),
-                  bytes authority=b"localhost", ServerTls tls=None, proxy_sources=(), handshake_ms=10000,
-                  bytes hsts=None, Respond redirect=None, dict http2=None, bint rfc7239=False):
-        self.name = name
-        self.reactor = reactor
-        self.router = router
-        self.cluster = cluster
-        self.access_log = access_log
-        self.stats = <ListenerStats*> shared.find("listener", name, sizeof(ListenerStats), worker)
-        self.head_ms = head_ms
-        self.body_ms = body_ms
-        self.idle_ms = idle_ms
-        self.write_ms = write_ms
-        self.tunnel_ms = tunnel_ms
-        self.limits.request_line = request_line
-        self.limits.head = head
-        self.limits.fields = fields
-        self.limits.keep_underscore = keep_underscore
-        self.body_limit = body
-        self.max_connections = connections
-        self.body_rate = body_rate
-        self.wants_head = access_log is not None and access_log.wants_head
-        if router is not None:
-            self.unrouted = Route("-", shared=shared, listener=name, worker=worker)
-        self.path_mode = path_mode
-        self.trusted = network_table(trusted)
-        self.proxy_sources = network_table(proxy_sources) if proxy_sources else None
-        self.tls = tls
-        self.handshake_ms = handshake_ms
-        self.hsts = hsts
-        self.redirect = redirect
-        self.rfc7239 = rfc7239
-        self.http2.off = http2 is None
-        if http2 is not None:
-            self.http2.streams = http2["streams"]
-            self.http2.window = http2["window"]
-            self.http2.header_table = http2["header_table"]
-            self.http2.continuations = http2["continuations"]
-            self.http2.settings = http2["settings"]
-            self.http2.pending_acks = http2["pending_acks"]
-            self.http2.resets = http2["resets"]
-            self.http2.glitches = http2["glitches"]
-        self.trailers = frozenset(name.lower().encode() for name in trailers)
-        self.authority = authority
-        self.acceptors = []
-        self.blocks = <void**> PyMem_Malloc(FREE_BLOCKS * sizeof(void*))
-        if self.blocks == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        while self.n_blocks:
-            self.n_blocks -= 1
-            PyMem_Free(self.blocks[self.n_blocks])
-        PyMem_Free(self.blocks)
-
-    def __repr__(self):
-        return f"<Listener {self.name} connections={self.n_connections}>"
-
-    @property
-    def open_connections(self):
-        return self.n_connections
-
-    def start_drain(self):
-        """Close idle connections and tell busy ones to end after their exchange; returns how many are left."""
-        cdef void* at = self.first
-        cdef Downstream connection
-        self.draining = True
-        while at != NULL:
-            connection = <Downstream> at
-            at = connection.listed_next
-            connection.start_drain()
-        return self.n_connections
-
-    cdef void enlist(self, Downstream connection) noexcept:
-        connection.listed_prev = NULL
-        connection.listed_next = self.first
-        if self.first != NULL:
-            (<Downstream> self.first).listed_prev = <void*> connection
-        self.first = <void*> connection
-        self.n_connections += 1
-        self.reactor.clients += 1
-        self.stats.open += 1
-
-    cdef void delist(self, Downstream connection) noexcept:
-        if connection.listed_prev != NULL:
-            (<Downstream> connection.listed_prev).listed_next = connection.listed_next
-        elif self.first == <void*> connection:
-            self.first = connection.listed_next
-        else:
-            return
-        if connection.listed_next != NULL:
-            (<Downstream> connection.listed_next).listed_prev = connection.listed_prev
-        connection.listed_prev = connection.listed_next = NULL
-        self.n_connections -= 1
-        self.reactor.clients -= 1
-        self.stats.open -= 1
-        if self.paused and self.n_connections < self.max_connections:
-            self.resume_accept()
-
-    cdef int resume_accept(self) except -1:
-        """A connection slot is free again."""
-        cdef Stream stream
-        self.paused = False
-        for stream in self.acceptors:
-            self.reactor.defer(stream)
-        return 0
-
-    cdef char* take_block(self) noexcept:
-        if self.n_blocks:
-            self.n_blocks -= 1
-            return <char*> self.blocks[self.n_blocks]
-        return <char*> PyMem_Malloc(HEAD_BLOCK)
-
-    cdef void return_block(self, char* block) noexcept:
-        if self.n_blocks < FREE_BLOCKS:
-            self.blocks[self.n_blocks] = block
-            self.n_blocks += 1
-        else:
-            PyMem_Free(block)
-
-    cdef bint trusts(self, const uint8_t* address) noexcept:
-        return in_networks(<const uint8_t*> <const char*> self.trusted, len(self.trusted), address)
-
-
 @cython.no_gc
-cdef class Downstream(Handler):
+cdef class Downstream(Guest):
     """What an Exchange needs of the client's side; the protocols subclass it."""
-
-    cdef int start_drain(self) except -1:
-        """lbd is going away: close if idle, else after the present exchange."""
-        return 0
 
     cdef int begin_response(self, Exchange x, Head* head) except -1:
         """Take the head of the final response; it is written with the first write_body that follows at once."""
@@ -300,6 +171,7 @@ cdef Exchange new_exchange(Downstream downstream):
 cdef class Exchange(Waiter):
 
     def __dealloc__(self):
+        buffer_free(&self.kept)
         if self.head != NULL:
             if self.head_cap == HEAD_BLOCK and self.listener is not None:
                 self.listener.return_block(self.head)
@@ -349,43 +221,51 @@ cdef class Exchange(Waiter):
     # from the request to a connection ---------------------------------------------------------------------------
 
     cdef int start(self) except -1:
-        """The request's head (and small body) stands in self.head, route and cluster are set."""
-        return self._next_endpoint(None)
+        """The request's head (and small body) stands in self.head; route, cluster and selection are set."""
+        cdef Cluster cluster = self.cluster
+        if cluster.budget is not None:
+            cluster.budget.deposit()
+        self.sent_us = self.started_us
+        if self.pinned is not None and cluster.may_take(self.pinned):
+            return self._take(self.pinned)
+        return self._next_endpoint()
 
-    cdef int _next_endpoint(self, Endpoint avoid) except -1:
-        """Pick, and get a connection or wait for one."""
+    cdef int _next_endpoint(self) except -1:
+        cdef Endpoint endpoint = self.cluster.pick(self.selection, self.pick_key, self.tried)
+        if endpoint is None:
+            return self.fail(R_NO_ENDPOINT)
+        return self._take(endpoint)
+
+    cdef int _take(self, Endpoint endpoint) except -1:
+        """Go to this one: get a connection or wait for one."""
         cdef int status
-        while True:
-            self.endpoint = self.cluster.pick(self.pick_key, avoid)
-            if self.endpoint is None:
-                return self.fail(R_NO_ENDPOINT)
-            self.cluster.acquire(self.endpoint)
-            self.holds_endpoint = True
-            status = self._connect()
-            if status >= 0:
-                return 0
-            avoid = self.endpoint
-            self._release_endpoint()
-            if self.connects >= self.cluster.attempts or status == -<int> R_OVERFLOW:
-                return self.fail(-status)
+        self.endpoint = endpoint
+        self.cluster.acquire(endpoint)
+        self.holds_endpoint = self.outcome_due = True
+        status = self._connect()
+        if status >= 0:
+            return 0
+        if status == -<int> R_OVERFLOW:
+            return self.fail(R_OVERFLOW)
+        return self.on_no_connection(-status)
 
     cdef int _connect(self) except? -100:
         """An idle connection, a new one, or a place in the queue. 0, or minus a Reason."""
         cdef PooledConnection idle
+        cdef ConnectionPool pool = self.endpoint.pool
         if not self.replayed:               # a replay wants a connection that has just been opened
-            idle = self.endpoint.pool.take_idle()
+            idle = pool.take_idle()
             if idle is not None:
                 self.on_connection(idle)
                 return 0
-        if self.endpoint.pool.is_full() or self.endpoint.pool.is_joining():
-            if not self.endpoint.pool.enqueue(self):
+        if pool.is_full() or pool.is_joining():
+            if not pool.enqueue(self):
                 return -<int> R_OVERFLOW
             self.downstream.wait(self.cluster.queue_ms)
             return 0
-        return self.endpoint.pool.connect(self, self.fresh())
+        return pool.connect(self, self.fresh())
 
     cdef PooledConnection fresh(self):
-        self.connects += 1                  # also when the pool connects for the first in its queue
         return self.cluster.protocol.new_connection()
 
     cdef size_t preamble(self, char* out, int version) noexcept:
@@ -411,8 +291,12 @@ cdef class Exchange(Waiter):
         self.unsent = True
         written = upstream.send_request(self)
         if written == WRITE_ERROR:
-            return self.on_upstream_failed(R_NONE, True)
+            return self.on_upstream_failed(upstream, R_NONE, True)
+        if self.kept.data != NULL:
+            written = give_kept(self, upstream)
         if self.request_done:
+            if self.retry is not None and self.retry.hedge_ms and self.upstream is upstream:
+                set_alarm(self, self.retry.hedge_ms)
             return upstream.on_request_done(self)
         if written != WRITE_BLOCKED:
             return self.downstream.resume_request(self)
@@ -420,42 +304,144 @@ cdef class Exchange(Waiter):
 
     cdef int on_no_connection(self, int reason) except -1:
         """Connecting failed: nothing was sent, so another endpoint may try, whatever the method."""
-        cdef Endpoint failed = self.endpoint
         if self.finished:
             return 0
-        if failed is not None:
-            failed.stats.failures += 1
+        self.endpoint.stats.failures += 1
+        self._end_attempt(0, reason, OUTCOME_FAILED)
+        if self._retry(RETRY_CONNECT_TIMEOUT if reason == R_CONNECT_TIMEOUT else RETRY_CONNECT_FAILED, 0):
+            return 0
+        return self.fail(reason)
+
+    cdef uint64_t response_wait(self) noexcept:
+        """How long this attempt may wait for the head of its response."""
+        cdef uint64_t after = self.route.response_ms
+        if self.retry is not None and self.retry.try_ms and (after == 0 or self.retry.try_ms < after):
+            after = self.retry.try_ms
+        return self.within_deadline(after)
+
+    # another attempt ---------------------------------------------------------------------------------------------
+
+    cdef bint _is_held(self) noexcept:
+        """Is all of the request that has been given away still here?"""
+        return not self.body_given or self.keeping
+
+    cdef int _retry(self, int cause, int code) except -1:
+        """The attempt has ended: begin another one, now or after a back-off. 1: it is under way; 0: there is none."""
+        cdef Endpoint endpoint = another(self, cause, code)
+        if endpoint is None:
+            return 0
+        go_on(self, endpoint)
+        return 1
+
+    cdef int on_alarm(self) except -1:
+        if self.finished:
+            return 0
+        if not self.pausing:
+            return start_hedge(self)
+        self.pausing = False
+        if self.past_deadline():
+            return self.fail(R_DEADLINE)
+        return self._next_endpoint()
+
+    cdef void _promote(self, Waiter second):
+        """The second attempt takes the place of the first, whose connection has been let go."""
+        cdef Hedge hedge = <Hedge> second
+        self.hedge = None
+        hedge.exchange = None
+        self.upstream = hedge.upstream
+        self.endpoint = hedge.endpoint
+        self.holds_endpoint = self.outcome_due = True
+        self.cluster.stats.hedges_won += 1
+
+    # how an attempt ends -----------------------------------------------------------------------------------------
+
+    cdef void _tell(self, int outcome) noexcept:
+        """Let the cluster know how the attempt went; once for each."""
+        self.outcome_due = False
+        if self.cluster.watched:
+            self.cluster.on_outcome(self.endpoint, outcome, monotonic_us() - self.sent_us)
+
+    cdef void _end_attempt(self, int status, int reason, int outcome):
+        """One that is not the last, perhaps: for the log, and the endpoint is free."""
+        if self.attempts is None:
+            self.attempts = []
+        self.attempts.append((self.endpoint, status, reason, monotonic_us() - self.sent_us))
+        if self.outcome_due:
+            self._tell(outcome)
         self._release_endpoint()
-        if self.connects >= self.cluster.attempts:
-            return self.fail(reason)
-        return self._next_endpoint(failed)
 
     cdef void _release_endpoint(self) noexcept:
+        if self.outcome_due:
+            self._tell(OUTCOME_NONE)
         if self.holds_endpoint:
             self.holds_endpoint = False
             self.cluster.release(self.endpoint)
 
     # the response ------------------------------------------------------------------------------------------------
 
-    cdef int on_response_head(self, Head* head) except -1:
-        """A final response; the upstream goes on with write_body at once."""
-        self.endpoint.stats.status_class[head.status // 100] += 1
-        histogram_add(&self.endpoint.stats.first_byte, monotonic_us() - self.sent_us)
+    cdef int on_response_head(self, Upstream upstream, Head* head, bint whole) except -1:
+        """A final response; the upstream goes on with write_body at once, unless the answer is 1: then this response is
+        not wanted, and the upstream has been let go. whole: nothing of it is still to come."""
+        cdef Cluster cluster = self.cluster
+        cdef Endpoint endpoint
+        cdef Hedge hedge = <Hedge> self.hedge
+        cdef Upstream loser
+        if hedge is not None:
+            if upstream is hedge.upstream:
+                loser = self.upstream
+                self.upstream = None
+                loser.detach(False)
+                self._end_attempt(0, R_HEDGED, OUTCOME_NONE)
+                self._promote(hedge)
+            else:
+                hedge.cancel(OUTCOME_NONE)
+        endpoint = self.endpoint
+        endpoint.stats.status_class[head.status // 100] += 1
+        histogram_add(&endpoint.stats.first_byte, monotonic_us() - self.sent_us)
+        if self.retry is not None and (head.status >= 400 or self.grpc) and try_again(self, upstream, head, whole):
+            return 1
+        if not self.grpc or self.grpc_status >= 0:      # else the trailers will say how the call went
+            self._tell(OUTCOME_FAILED if self._is_failure(head.status) else OUTCOME_OK)
         self.status = head.status
         self.response_begun = True
-        return self.downstream.begin_response(self, head)
+        if cluster.sticky is not None:
+            self._bind_session(<Sticky> cluster.sticky)
+        self.downstream.begin_response(self, head)
+        return 0
+
+    cdef int _bind_session(self, Sticky sticky) except -1:
+        """The session belongs to the endpoint that has answered."""
+        if sticky.by_cookie:
+            if self.endpoint is not self.pinned:
+                self.own_fields = sticky.line(self.endpoint, self.downstream.secure)
+        else:
+            sticky.remember(self.session, self.endpoint, self.listener.reactor.wheel.now)
+        return 0
+
+    cdef bint _is_failure(self, int status) noexcept:
+        if self.grpc and self.grpc_status >= 0:
+            return (GRPC_FAILURES >> self.grpc_status) & 1
+        return self.cluster.failure_statuses[status >> 3] & (1 << (status & 7)) != 0
+
+    cdef void on_switched(self) noexcept:
+        """The endpoint switched protocols: an answer like any other, to those who watch."""
+        if self.outcome_due:
+            self._tell(OUTCOME_OK)
 
     cdef int on_response_done(self, bint reusable) except -1:
         """The response is complete and written (or buffered) for the client."""
         cdef Upstream upstream = self.upstream
         self.upstream = None
         upstream.detach(reusable and self.request_done)
+        if self.outcome_due:
+            self._tell(OUTCOME_FAILED if self._is_failure(self.status) else OUTCOME_OK)
         return self.finish(True)
 
     # failures ----------------------------------------------------------------------------------------------------
 
-    cdef bint _replayable(self) noexcept:
-        if not self.reused or self.replayed or self.body_given:
+    cdef bint _is_stale(self) noexcept:
+        """Did a pooled connection end before this request reached the endpoint, or may it be sent again all the same?"""
+        if not self.reused or self.replayed or not self._is_held():
             return False
         if self.unsent:
             return True
@@ -463,37 +449,66 @@ cdef class Exchange(Waiter):
                 and (self.method == M_GET or self.method == M_HEAD or self.method == M_OPTIONS or self.method == M_PUT
                      or self.method == M_DELETE or self.method == M_TRACE))
 
-    cdef int on_upstream_failed(self, int reason, bint silent) except -1:
+    cdef int on_upstream_failed(self, Upstream upstream, int reason, bint silent) except -1:
         """The connection broke or broke the rules; silent: before any byte of a response."""
-        cdef Upstream upstream = self.upstream
         cdef Endpoint endpoint = self.endpoint
+        cdef Hedge hedge = <Hedge> self.hedge
+        cdef int cause = -1
+        if hedge is not None and upstream is hedge.upstream:
+            hedge.endpoint.stats.failures += 1
+            hedge.endpoint.stats.status_class[0] += 1
+            hedge.cancel(OUTCOME_FAILED)
+            return 0
         self.upstream = None
-        if upstream is not None:
-            upstream.detach(False)
-        if silent and self._replayable():
+        upstream.detach(False)
+        if silent and hedge is None and self._is_stale():
             endpoint.stats.stale += 1
+            self.cluster.stats.retries[RETRY_STALE] += 1
             self.replayed = True
-            self._release_endpoint()
-            return self._next_endpoint(None)
+            self._end_attempt(0, R_STALE, OUTCOME_NONE)
+            return self._next_endpoint()
         endpoint.stats.failures += 1
         endpoint.stats.status_class[0] += 1
-        return self.fail(reason if reason != R_NONE else R_UPSTREAM_RESET)
+        if reason == R_NONE:
+            reason = R_UPSTREAM_RESET
+        if self.response_begun:
+            if self.cluster.watched:
+                self.cluster.on_outcome(endpoint, OUTCOME_FAILED, monotonic_us() - self.sent_us)
+            return self.fail(reason)
+        self._end_attempt(0, reason, OUTCOME_FAILED)
+        if hedge is not None and hedge.upstream is not None:
+            self._promote(hedge)
+            return 0
+        if hedge is not None:
+            hedge.cancel(OUTCOME_NONE)
+        if reason == R_UPSTREAM_RESET or reason == R_UPSTREAM_TRUNCATED:
+            cause = RETRY_RESET
+        elif reason == R_RESPONSE_TIMEOUT:
+            cause = RETRY_TIMEOUT
+        if cause >= 0 and self._retry(cause, 0):
+            return 0
+        return self.fail(reason)
 
-    cdef int on_refused(self) except -1:
+    cdef int on_refused(self, Upstream upstream) except -1:
         """The endpoint said that it has not looked at the request (RFC 9113 8.7): another attempt is safe."""
-        cdef Upstream upstream = self.upstream
         cdef Endpoint endpoint = self.endpoint
+        if self.hedge is not None and upstream is (<Hedge> self.hedge).upstream:
+            (<Hedge> self.hedge).cancel(OUTCOME_NONE)
+            return 0
         self.upstream = None
-        if upstream is not None:
-            upstream.detach(False)
+        upstream.detach(False)
         self.refusals += 1
         endpoint.stats.stale += 1
-        if self.body_given or self.refusals > REFUSALS_MAX:
+        self.cluster.stats.retries[RETRY_REFUSED] += 1
+        if not self._is_held() or self.refusals > REFUSALS_MAX:
             endpoint.stats.failures += 1
             endpoint.stats.status_class[0] += 1
             return self.fail(R_STREAM_REFUSED)
-        self._release_endpoint()
-        return self._next_endpoint(endpoint)
+        self._end_attempt(0, R_STREAM_REFUSED, OUTCOME_NONE)
+        if self.tried is None:
+            self.tried = []
+        self.tried.append(endpoint)
+        return self._next_endpoint()
 
     cdef int on_client_gone(self, int reason) except -1:
         """Nobody waits for the response any more: free the endpoint at once."""
@@ -508,6 +523,11 @@ cdef class Exchange(Waiter):
     cdef int _drop_upstream(self) except -1:
         cdef Upstream upstream = self.upstream
         self.upstream = None
+        self.pausing = False
+        if self.alarm is not None:
+            (<Alarm> self.alarm).stop()
+        if self.hedge is not None:
+            (<Hedge> self.hedge).cancel(OUTCOME_NONE)
         if self.queued:
             self.endpoint.pool.leave_queue(self)
         if upstream is not None:
@@ -535,6 +555,8 @@ cdef class Exchange(Waiter):
         if self.finished:
             return 0
         self.finished = True
+        if self.alarm is not None:
+            (<Alarm> self.alarm).stop()
         self._release_endpoint()
         if self.reason != R_NONE:
             self.listener.stats.reasons[self.reason] += 1
@@ -546,7 +568,7 @@ cdef class Exchange(Waiter):
             self.route.stats.bytes_sent += self.bytes_sent
             histogram_add(&self.route.stats.duration, monotonic_us() - self.started_us)
         if self.listener.access_log is not None:
-            self.listener.access_log.record(self)
+            (<AccessLog> self.listener.access_log).record(self)
         if downstream is None:                      # a tunnel took its place
             return 0
         return downstream.on_finished(self, clean)

@@ -3,7 +3,7 @@
 
 from libc.stdint cimport uint8_t
 
-from lbd.engine.exchange cimport Listener
+from lbd.engine.listener cimport Listener
 from lbd.engine.http1 cimport Head
 
 cdef void find_client(Listener listener, const Head* head, const uint8_t* peer, uint8_t* client) noexcept

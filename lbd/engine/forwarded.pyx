@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy, memset
 
 from lbd.engine cimport sys as c
-from lbd.engine.exchange cimport Listener
+from lbd.engine.listener cimport Listener
 from lbd.engine.fields cimport same_name
 from lbd.engine.http1 cimport K_FORWARDED, K_FORWARDED_FOR, Field, Head
 

@@ -1,7 +1,8 @@
 # cython: language_level=3
 """What comes before the protocol on a client's connection. See greeting.pyx."""
 
-from lbd.engine.exchange cimport Downstream, Listener
+from lbd.engine.exchange cimport Downstream
+from lbd.engine.listener cimport Listener
 from lbd.engine.reactor cimport Stream
 from lbd.engine.tls_stream cimport TlsStream
 

@@ -237,7 +237,7 @@ cdef class ClientStream(Upstream):
 
     cdef int on_request_done(self, Exchange x) except -1:
         if not self.begun and self.half is not None and self.half.waiting.data == NULL:
-            timer_set(&self.session.stream.reactor.wheel, &self.timer, x.within_deadline(x.route.response_ms))
+            timer_set(&self.session.stream.reactor.wheel, &self.timer, x.response_wait())
         return 0
 
     # the response ------------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ cdef class ClientStream(Upstream):
         n = compose_response(&self.session.block, out, SCRATCH_SIZE - HEAD_AT)
         if n == 0 or self.begun or buffer_len(&self.head_text):
             self._reset(PROTOCOL_ERROR)
-            return x.on_upstream_failed(R_UPSTREAM_INVALID, False)
+            return x.on_upstream_failed(self, R_UPSTREAM_INVALID, False)
         if out[9] == c'1':
             return self._pass_informational(x, out, n)
         if ended and not self.session.block.has_length and x.method != M_HEAD:
@@ -276,7 +276,7 @@ cdef class ClientStream(Upstream):
         if (x.informational > INFORMATIONAL_MAX or parse_response(out, n + 2, x.method, &RESPONSE) != PARSE_DONE
                 or RESPONSE.length != n + 2 or RESPONSE.status == 101):
             self._reset(PROTOCOL_ERROR)
-            return x.on_upstream_failed(R_UPSTREAM_INVALID, False)
+            return x.on_upstream_failed(self, R_UPSTREAM_INVALID, False)
         return x.downstream.write_informational(x, &RESPONSE)
 
     cdef int receive(self, const char* p, size_t n, bint last) except -1:
@@ -310,13 +310,14 @@ cdef class ClientStream(Upstream):
         if parse_response(buffer_ptr(&self.head_text), buffer_len(&self.head_text), x.method, &RESPONSE) != PARSE_DONE \
                 or RESPONSE.length != buffer_len(&self.head_text):
             self._reset(PROTOCOL_ERROR)
-            return x.on_upstream_failed(R_UPSTREAM_INVALID, False)
+            return x.on_upstream_failed(self, R_UPSTREAM_INVALID, False)
         self.begun = True
         if x.grpc:
             at = find_field(&RESPONSE, b"grpc-status", 11, 0)
             if at >= 0:
                 note_grpc_status(x, RESPONSE.base + RESPONSE.fields[at].value, RESPONSE.fields[at].value_len)
-        x.on_response_head(&RESPONSE)
+        if x.on_response_head(self, &RESPONSE, self.ended and buffer_len(&self.inbuf) == 0):
+            return 0                            # it goes on elsewhere
         return self._pump_first(x)
 
     cdef int _pump(self, Exchange x) except -1:
@@ -368,8 +369,8 @@ cdef class ClientStream(Upstream):
         if x is None:
             return 0
         if x.past_deadline():
-            return x.on_upstream_failed(R_DEADLINE, False)
-        return x.on_upstream_failed(R_RESPONSE_BODY_TIMEOUT if self.begun else R_RESPONSE_TIMEOUT, False)
+            return x.on_upstream_failed(self, R_DEADLINE, False)
+        return x.on_upstream_failed(self, R_RESPONSE_BODY_TIMEOUT if self.begun else R_RESPONSE_TIMEOUT, False)
 
     cdef int on_fault(self, Stream stream) except -1:
         cdef Exchange x = self.exchange
@@ -415,10 +416,10 @@ cdef class ClientStream(Upstream):
         if self.begun and buffer_len(&self.inbuf) and x.downstream.is_blocked(x):
             return 0                            # the client first gets what there is
         if self.error == REFUSED_STREAM and not self.begun:
-            return x.on_refused()
+            return x.on_refused(self)
         if self.begun or buffer_len(&self.head_text):
-            return x.on_upstream_failed(R_UPSTREAM_TRUNCATED, False)
-        return x.on_upstream_failed(R_UPSTREAM_RESET, True)
+            return x.on_upstream_failed(self, R_UPSTREAM_TRUNCATED, False)
+        return x.on_upstream_failed(self, R_UPSTREAM_RESET, True)
 
     cdef void detach(self, bint reusable):
         self.exchange = None

@@ -33,3 +33,4 @@ cdef size_t compose_response(HeadBlock* b, char* out, size_t room) noexcept
 cdef int add_fields(NV* nv, int n, const Head* head, bint response, uint8_t framing) noexcept
 cdef int add_field(NV* nv, int n, const char* name, size_t name_len, const char* value, size_t value_len) noexcept
 cdef int without_field(NV* nv, int n, const char* lower, size_t m) noexcept
+cdef int add_line(NV* nv, int n, bytes line, size_t name_len) noexcept

@@ -152,6 +152,12 @@ cdef int add_field(NV* nv, int n, const char* name, size_t name_len, const char*
     return n + 1
 
 
+cdef int add_line(NV* nv, int n, bytes line, size_t name_len) noexcept:
+    """Append a field that is at hand as a line of HTTP/1, with its CR LF; the line must outlive the submission."""
+    cdef const char* p = line
+    return add_field(nv, n, p, name_len, p + name_len + 1, <size_t> len(line) - name_len - 3)
+
+
 cdef int add_fields(NV* nv, int n, const Head* head, bint response, uint8_t framing) noexcept:
     """Append the fields of a parsed HTTP/1 head that may stand in HTTP/2 (RFC 9113 8.2.2)."""
     cdef uint32_t i

@@ -15,6 +15,7 @@ from libc.string cimport memcpy
 cimport cython
 
 from lbd.engine.answers cimport grpc_status, whole_answer
+from lbd.engine.attempts cimport keep_body
 from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport (
     buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr,
@@ -27,7 +28,7 @@ from lbd.engine.http1 cimport (
 )
 from lbd.engine.grpc cimport begin_grpc, note_grpc_trailers
 from lbd.engine.http2 cimport DATA_AREA, Http2Half, Http2Session
-from lbd.engine.http2_head cimport NV_MAX, add_field, add_fields, asks_websocket, compose_request, without_field
+from lbd.engine.http2_head cimport NV_MAX, add_field, add_fields, add_line, asks_websocket, compose_request, without_field
 from lbd.engine.intake cimport open_exchange, respond, take_request
 from lbd.engine.nghttp2 cimport (
     CANCEL, FLAG_NONE, HCAT_REQUEST, INTERNAL_ERROR, NO_ERROR, NV, DataProvider, nghttp2,
@@ -392,6 +393,7 @@ cdef class ServerStream(Downstream):
                 buffer_consume(&self.inbuf, n)
             last = self.ended and buffer_len(&self.inbuf) == 0
             x.request_done = last
+            keep_body(x, AREA, n, &self.body if last else NULL)
             x.upstream.write_body(x, AREA, n, &self.body if last else NULL)
             self._consume(n)
         if not x.finished:
@@ -485,18 +487,14 @@ cdef class ServerStream(Downstream):
         """Hand the head over; with a body to come unless bodiless is set."""
         cdef DataProvider provider
         cdef int n
-        NVA[0].name = <const unsigned char*> b":status"
-        NVA[0].name_len = 7
-        NVA[0].value = <const unsigned char*> status
-        NVA[0].value_len = 3
-        NVA[0].flags = 0
+        add_field(NVA, 0, b":status", 7, status, 3)
         n = add_fields(NVA, 1, head, True, head.framing)
         if self.tunnel is not None:
             n = without_field(NVA, n, b"sec-websocket-accept", 20)      # a 200 says it here (RFC 8441 5)
         if self.secure and self.listener.hsts is not None and find_field(head, b"strict-transport-security", 25, 0) < 0:
-            # "Strict-Transport-Security: " and the value, without CR LF
-            n = add_field(NVA, n, b"strict-transport-security", 25, <const char*> self.listener.hsts + 27,
-                          len(self.listener.hsts) - 29)
+            n = add_line(NVA, n, self.listener.hsts, 25)
+        if x.own_fields is not None:                    # Set-Cookie, all there is so far
+            n = add_line(NVA, n, x.own_fields, 10)
         self.answered = True
         if self.half.gone or self.session.over:
             return 0
@@ -584,13 +582,14 @@ cdef class ServerStream(Downstream):
         return self._feed_tunnel() if self.tunnel is not None else 0      # what the client sent without waiting
 
     cdef int on_finished(self, Exchange x, bint clean) except -1:
+        cdef uint32_t code
         self.exchange = None
         self.tunnel = None
         x.downstream = None
         if not clean and not self.half.gone and not self.session.over:
+            code = CANCEL if x.reason == R_WRITE_TIMEOUT else INTERNAL_ERROR
             self.half.clear()
-            nghttp2.submit_rst_stream(self.session.session, FLAG_NONE, self.id,
-                                      CANCEL if x.reason == R_WRITE_TIMEOUT else INTERNAL_ERROR)
+            nghttp2.submit_rst_stream(self.session.session, FLAG_NONE, self.id, code)
         self._consume(buffer_len(&self.inbuf))
         buffer_free(&self.inbuf)
         if self.half.waiting.data == NULL:

@@ -10,17 +10,26 @@ nobody needs to know how it was carried.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from lbd.engine.exchange cimport INLINE_BODY_MAX, Downstream, Exchange, Listener, new_exchange
+from lbd.engine.cluster cimport Cluster
+from lbd.engine.exchange cimport INLINE_BODY_MAX, Downstream, Exchange, new_exchange
+from lbd.engine.listener cimport Listener
 from lbd.engine.fields cimport find_field, same_name
 from lbd.engine.forwarded cimport find_client
 from lbd.engine.http1 cimport BODY_LENGTH, BODY_NONE, M_GET, Head
+from lbd.engine.key cimport KeySource
 from lbd.engine.path cimport PATH_BAD, PATH_CHANGED, PATH_ROOM, path_of
-from lbd.engine.reasons cimport R_BAD_REQUEST, R_BODY_TOO_LARGE, R_MISDIRECTED, R_NO_ROUTE, R_TOO_MANY_TUNNELS
+from lbd.engine.reasons cimport (
+    R_BAD_REQUEST, R_BODY_TOO_LARGE, R_MISDIRECTED, R_NO_ROUTE, R_NONE, R_TOO_MANY_TUNNELS,
+)
 from lbd.engine.rewrite cimport ADDITIONS_MAX, RequestRewrite, write_request
 from lbd.engine.router cimport RequestView, Respond, Route
+from lbd.engine.sticky cimport Sticky
 from lbd.engine.tls_stream cimport TlsStream
 
 from lbd.engine.router import Respond as make_respond
+
+cdef enum:
+    FALLBACK_HOPS = 4               # clusters that may stand in for each other
 
 cdef char[PATH_ROOM] PATH           # of the request at hand
 
@@ -121,9 +130,48 @@ cdef int _find_route(Downstream downstream, Exchange x, Head* head, const char**
     if route is None:
         return R_NO_ROUTE
     x.route = route
-    x.cluster = route.cluster
     x.respond = route.respond
-    return 0
+    if route.cluster is None:
+        return 0
+    x.urgency = route.urgency
+    return _choose_cluster(downstream, x, route, &view)
+
+
+cdef int _choose_cluster(Downstream downstream, Exchange x, Route route, const RequestView* view) except -1:
+    """The route's cluster, or what serves in its place while it cannot. 0 or a Reason."""
+    cdef Cluster cluster = route.cluster
+    cdef int reason = R_NONE
+    cdef int _hop
+    x.selection = route.selection
+    for _hop in range(FALLBACK_HOPS):
+        if not cluster.gated:
+            break
+        reason = cluster.admit(x.urgency)
+        if reason == R_NONE:
+            break
+        if cluster.fallback is None:
+            if cluster.fallback_respond is None:
+                return reason
+            cluster.stats.fallbacks += 1
+            x.respond = <Respond> cluster.fallback_respond
+            return 0
+        cluster.stats.fallbacks += 1
+        cluster = cluster.fallback
+        # the labels of the route hold there as well: what must stay in a region does
+        x.selection = cluster.subset(route.labels) if route.labels else cluster.selection
+    x.cluster = cluster
+    x.retry = route.retry if route.retry is not None else cluster.retry
+    if route.total_ms:
+        x.deadline = x.listener.reactor.wheel.now + route.total_ms
+    if cluster.key is not None:
+        x.pick_key = (<KeySource> cluster.key).of_request(view, downstream.listener.router)
+    if cluster.sticky is not None:
+        x.pinned = (<Sticky> cluster.sticky).find(view, downstream.listener.router, cluster.now(), &x.session)
+        if x.pinned is not None:
+            cluster.stats.sticky_kept += 1
+        elif x.session:
+            cluster.stats.sticky_lost += 1
+    return reason
 
 
 cdef int _write_head(Downstream downstream, Exchange x, Head* head, const char* path, size_t path_len) except -1:

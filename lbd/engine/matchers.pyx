@@ -44,10 +44,6 @@ cdef bint glob_match(const char* p, size_t pn, const char* s, size_t n) noexcept
 
 cdef class ValueMatcher(Matcher):
     """Base: any of some globs, or presence, or absence."""
-    cdef readonly str label
-    cdef bytes name
-    cdef tuple globs                # () with want_present: any value
-    cdef bint want_present
 
     def __init__(self, name, values):
         self.name = name.encode("latin-1")

@@ -38,6 +38,10 @@ cdef enum:
     R_DEADLINE
     R_STREAM_REFUSED
     R_UPSTREAM_TLS
+    R_BREAKER_OPEN
+    R_OVERLOAD
+    R_STALE                     # of attempts: a pooled connection had ended
+    R_HEDGED                    # of attempts: another one was faster
     REASONS_COUNT
 
 cdef int reason_status(int reason) noexcept nogil

@@ -47,6 +47,10 @@ TABLE[32] = Row(R_TOO_MANY_TUNNELS, b"too_many_tunnels", 503)
 TABLE[33] = Row(R_DEADLINE, b"deadline_exceeded", 504)
 TABLE[34] = Row(R_STREAM_REFUSED, b"stream_refused", 503)
 TABLE[35] = Row(R_UPSTREAM_TLS, b"upstream_tls_failed", 502)
+TABLE[36] = Row(R_BREAKER_OPEN, b"breaker_open", 503)
+TABLE[37] = Row(R_OVERLOAD, b"overload", 503)
+TABLE[38] = Row(R_STALE, b"stale_connection", 502)
+TABLE[39] = Row(R_HEDGED, b"hedged", 499)
 
 
 cdef int reason_status(int reason) noexcept nogil:

@@ -4,8 +4,9 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from lbd.engine.bytemap cimport ByteMap
-from lbd.engine.cluster cimport Cluster
+from lbd.engine.cluster cimport Cluster, Selection
 from lbd.engine.http1 cimport Head
+from lbd.engine.retry cimport RetryPolicy
 from lbd.engine.shared cimport RouteStats
 
 cdef enum:
@@ -40,10 +41,15 @@ cdef class Route:
     cdef readonly tuple matchers        # what host and path tables do not decide
     cdef readonly Cluster cluster       # or
     cdef readonly Respond respond
+    cdef readonly dict labels           # endpoints of the cluster must carry them; empty: any
+    cdef readonly Selection selection   # of the cluster, by these labels
+    cdef readonly RetryPolicy retry     # in place of the cluster's, or None
+    cdef readonly uint8_t urgency       # 0 high, 1 normal, 2 low
     cdef readonly tuple captures        # names
     cdef readonly object source         # where the config wrote it, for explain
     cdef RouteStats* stats
     cdef uint64_t response_ms, body_ms, tunnel_ms
+    cdef uint64_t total_ms              # for the whole exchange, 0 = none
     cdef uint32_t max_tunnels, tunnels  # WebSockets: at most (0 = any), open now
     cdef int64_t body_limit             # bytes, -1 = none
 
@@ -58,6 +64,7 @@ cdef class Router:
     cdef list nodes
     cdef Capture taken[MAX_CAPTURES]    # on the way down
     cdef readonly int captured
+    cdef Route matched                  # the last result
     cdef Capture capture[MAX_CAPTURES]  # of the best so far
     cdef int depth_captures
 

@@ -20,6 +20,7 @@ from lbd.engine.cluster cimport Cluster
 from lbd.engine.http1 cimport MAX_FIELDS, PARSE_DONE, PARSE_MORE, Field, Head, Limits, parse_request
 from lbd.engine.path cimport PATH_BAD, PATH_NORMALIZE, PATH_ROOM, path_of
 from lbd.engine.reasons cimport reason_code
+from lbd.engine.retry cimport RetryPolicy
 from lbd.engine.shared cimport RouteStats, Shared
 
 cdef enum:
@@ -47,13 +48,20 @@ cdef class Route:
     """Where a request goes and under which limits. Times in milliseconds (0 = none), sizes in bytes (-1 = none)."""
 
     def __cinit__(self, str name not None, *, int rank=0, matchers=(), Cluster cluster=None, Respond respond=None,
-                  captures=(), source=None, response_ms=0, body_ms=0, tunnel_ms=0, body_limit=-1, max_tunnels=0,
+                  dict labels=None, RetryPolicy retry=None, int urgency=1, captures=(), source=None,
+                  response_ms=0, body_ms=0, tunnel_ms=0, total_ms=0, body_limit=-1, max_tunnels=0,
                   Shared shared=None, str listener="", int worker=0):
         self.name = name
         self.rank = rank
         self.matchers = tuple(matchers)
         self.cluster = cluster
         self.respond = respond
+        self.labels = labels or {}
+        if cluster is not None:
+            self.selection = cluster.subset(self.labels) if self.labels else cluster.selection
+        self.retry = retry
+        self.urgency = urgency
+        self.total_ms = total_ms
         self.captures = tuple(captures)
         self.source = source
         self.response_ms = response_ms
@@ -233,6 +241,7 @@ cdef class Router:
         cdef int32_t root
         self.captured = 0
         if self.only is not None and recorder is None:
+            self.matched = self.only
             return self.only
         if n and n < HOST_MAX and (self.hosts.used or self.wildcards.used):
             for i in range(n):
@@ -250,6 +259,7 @@ cdef class Router:
                             best = self._search(root, request, best, recorder)
         if self.any_host >= 0:
             best = self._search(self.any_host, request, best, recorder)
+        self.matched = best
         return best
 
     cdef Route _search(self, int32_t root, const RequestView* request, Route best, recorder):

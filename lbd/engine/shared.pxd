@@ -49,6 +49,70 @@ cdef struct EndpointStats:
     uint64_t queued
     Histogram first_byte        # request sent to response head
 
+cdef enum:
+    # EndpointState.health, as the active checks see it
+    HEALTH_UNKNOWN = 0
+    HEALTH_UP = 1
+    HEALTH_DOWN = 2
+    # EndpointState.admin, as the operator wants it
+    ADMIN_READY = 0
+    ADMIN_DRAINING = 1          # no new exchanges, but those of sessions that it has
+    ADMIN_DISABLED = 2
+    # Circuit.state
+    CIRCUIT_CLOSED = 0
+    CIRCUIT_OPEN = 1
+    CIRCUIT_HALF_OPEN = 2
+
+cdef struct Circuit:            # one for all workers, see health/circuit.pyx
+    uint32_t state
+    uint32_t consecutive        # failures in a row
+    uint64_t until              # ms: open until then; half-open: when it became so
+    uint32_t trips              # in a row, for growing times
+    uint32_t probes             # half-open: exchanges let through
+    uint32_t probes_ok
+    uint32_t probes_failed
+    uint64_t window             # ms: start of the window that is counted now
+    uint32_t ok
+    uint32_t failed
+    uint64_t opened             # times in all
+    uint64_t last_failure       # ms
+
+cdef struct EndpointState:      # one for all workers
+    uint32_t health
+    uint32_t admin
+    uint32_t weight             # set at run time, plus one; 0 = as configured
+    uint32_t reserved
+    uint64_t up_since           # ms: when it last became usable, for the slow start; 0 = has been from the beginning
+    uint64_t rtt_us             # time to connect, averaged by the active checks; 0 = not measured
+    uint64_t checks_ok
+    uint64_t checks_failed
+    Circuit ejection            # passive checks
+    Circuit breaker             # breakers of scope endpoint
+
+cdef struct ClusterState:       # one for all workers
+    Circuit breaker
+    uint64_t panics             # times it began to ignore health
+    uint32_t panic              # gauge: does it ignore health now
+    uint32_t ejected            # gauge: endpoints held back by passive checks
+    uint32_t region             # 1 + index of the region in use, 0 = none
+    uint32_t reserved
+
+cdef struct ClusterStats:       # one per worker
+    uint64_t active             # gauge: exchanges and tunnels under way
+    uint64_t pending            # gauge: of them, those that wait for a connection
+    uint64_t retries[16]        # by what made them, RETRY_* of engine/retry.pxd
+    uint64_t retries_denied     # by the budget
+    uint64_t hedges
+    uint64_t hedges_won
+    uint64_t shed               # refused for overload
+    uint64_t broken             # refused by the breaker
+    uint64_t fallbacks
+    uint64_t panic_picks
+    uint64_t cross_zone         # picks outside of lbd's own zone
+    uint64_t sticky_kept        # sessions that reached their endpoint again
+    uint64_t sticky_lost
+    uint64_t limit              # gauge: adaptive concurrency
+
 cdef uint8_t[600] STATUS_SLOT
 
 
@@ -78,5 +142,6 @@ cdef class Shared:
     cdef dict directory         # (kind, name) -> (offset, bytes per worker)
     cdef readonly int workers
     cdef readonly bytes secret  # of this run, the same in all workers
+    cdef uint64_t* generation   # grows when the state of endpoints or clusters changes: others look again
 
     cdef void* find(self, str kind, str name, size_t size, int worker) except NULL

@@ -70,6 +70,7 @@ cdef class Shared:
         self.workers = workers
         self.directory = {}
         self.secret = os.urandom(32)
+        self.generation = <uint64_t*> self.find("generation", "", sizeof(uint64_t), 0)
 
     def __repr__(self):
         return f"<Shared workers={self.workers} records={len(self.directory)} used={self.used}>"

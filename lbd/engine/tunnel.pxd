@@ -4,7 +4,8 @@
 from libc.stdint cimport uint64_t
 
 from lbd.engine.cluster cimport Cluster, Endpoint
-from lbd.engine.exchange cimport Downstream, Exchange, Listener
+from lbd.engine.exchange cimport Downstream, Exchange
+from lbd.engine.listener cimport Listener
 from lbd.engine.pool cimport PooledConnection, Waiter
 from lbd.engine.reactor cimport Stream
 from lbd.engine.splice cimport Pipe
@@ -36,13 +37,18 @@ cdef class Tunnel(Waiter):
     cdef Exchange exchange          # of an upgraded connection: finished when the tunnel ends
     cdef Direction up, down         # to the endpoint, to the client
     cdef uint64_t idle_ms           # without a byte in either direction
-    cdef int connects
+    cdef uint64_t pick_key
+    cdef uint64_t began_us          # the present attempt to connect
+    cdef list tried                 # endpoints that failed, or None
+    cdef bint outcome_due
     cdef bint holds_endpoint
     cdef bint over
 
     cdef int start(self, TunnelClient client) except -1
     cdef int adopt(self, Exchange x, Downstream old, bint broken, const char* early, size_t n) except -1
-    cdef int _next_endpoint(self, Endpoint avoid) except -1
+    cdef int _choose_cluster(self) noexcept
+    cdef int _next_endpoint(self) except -1
+    cdef void _tell(self, int outcome)
     cdef int on_event(self) except -1
     cdef int _pump(self, Stream source, Stream sink, Direction* way) except -1
     cdef int _copy(self, Stream source, Stream sink, Direction* way) except -1

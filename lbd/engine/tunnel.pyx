@@ -13,19 +13,22 @@ from libc.string cimport memcpy
 cimport cython
 
 from lbd.engine cimport sys as c
-from lbd.engine.cluster cimport Endpoint
+from lbd.engine.cluster cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK, Cluster, Endpoint
 from lbd.engine.exchange cimport Downstream, Exchange
+from lbd.engine.key cimport KeySource
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
 from lbd.engine.reactor cimport IO_AGAIN, IO_ERROR, READ_SIZE, WRITE_BLOCKED, WRITE_ERROR, Reactor, Stream
-from lbd.engine.reasons cimport (
-    R_NO_ENDPOINT, R_OVERFLOW, R_QUEUE_TIMEOUT, )
+from lbd.engine.reasons cimport R_CONNECT_TIMEOUT, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_QUEUE_TIMEOUT
+from lbd.engine.retry cimport RETRY_CONNECT_FAILED, RETRY_CONNECT_TIMEOUT
 from lbd.engine.splice cimport (
     SPLICE_AGAIN, SPLICE_END, SPLICE_NO_PIPE, SPLICE_TURN, pipe_release,
     splice_move,
 )
+from lbd.engine.sys cimport monotonic_us
 
 cdef enum:
+    FALLBACK_HOPS = 4       # clusters that may stand in for each other
     BULK_READ = 32768       # a read of this size makes the direction splice
     BULK_LEAST = 4096       # splices below it, several in a row, make it copy again
     BULK_SHORT = 8
@@ -102,38 +105,52 @@ cdef class Tunnel(Waiter):
 
     cdef int start(self, TunnelClient client) except -1:
         """TCP mode: a client has been accepted."""
+        cdef int reason
         self.client = client
         self.listener = client.listener
         self.idle_ms = self.listener.tunnel_ms
         self.cluster = self.listener.cluster
         client.tunnel = self
-        return self._next_endpoint(None)
+        reason = self._choose_cluster()
+        if reason:
+            return self._refused(reason)
+        if self.cluster.key is not None:
+            self.pick_key = (<KeySource> self.cluster.key).of_address(client.peer)
+        return self._next_endpoint()
 
-    cdef int _next_endpoint(self, Endpoint avoid) except -1:
+    cdef int _choose_cluster(self) noexcept:
+        """The listener's cluster, or its fallback. R_NONE or a Reason."""
+        cdef int reason = R_NONE
+        cdef int _hop
+        for _hop in range(FALLBACK_HOPS):
+            if not self.cluster.gated:
+                return R_NONE
+            reason = self.cluster.admit(1)
+            if reason == R_NONE or self.cluster.fallback is None:
+                return reason
+            self.cluster.stats.fallbacks += 1
+            self.cluster = self.cluster.fallback
+        return reason
+
+    cdef int _next_endpoint(self) except -1:
         cdef int status
         cdef ConnectionPool pool
-        while True:
-            self.endpoint = self.cluster.pick(0, avoid)
-            if self.endpoint is None:
-                return self._refused(R_NO_ENDPOINT)
-            pool = self.endpoint.pool
-            self.cluster.acquire(self.endpoint)
-            self.holds_endpoint = True
-            if pool.is_full():
-                if pool.enqueue(self):
-                    self.client.stream.set_timer(self.cluster.queue_ms)
-                    return 0
-                return self._refused(R_OVERFLOW)
-            status = pool.connect(self, self.fresh())
-            if status == 0:
+        self.endpoint = self.cluster.pick(self.cluster.selection, self.pick_key, self.tried)
+        if self.endpoint is None:
+            return self._refused(R_NO_ENDPOINT)
+        pool = self.endpoint.pool
+        self.cluster.acquire(self.endpoint)
+        self.holds_endpoint = self.outcome_due = True
+        self.began_us = monotonic_us()
+        if pool.is_full():
+            if pool.enqueue(self):
+                self.client.stream.set_timer(self.cluster.queue_ms)
                 return 0
-            avoid = self.endpoint
-            self._release_endpoint()
-            if self.connects >= <int> self.cluster.attempts:
-                return self._refused(-status)
+            return self._refused(R_OVERFLOW)
+        status = pool.connect(self, self.fresh())
+        return 0 if status == 0 else self.on_no_connection(-status)
 
     cdef PooledConnection fresh(self):
-        self.connects += 1
         return TunnelServer.__new__(TunnelServer)
 
     cdef size_t preamble(self, char* out, int version) noexcept:
@@ -146,24 +163,40 @@ cdef class Tunnel(Waiter):
         self.server = <TunnelServer> connection
         self.server.tunnel = self
         self.endpoint.stats.requests += 1
+        self._tell(OUTCOME_OK)
         self.server.stream.uncork()             # the endpoint may be the one to speak first
         return self.on_event()
 
     cdef int on_no_connection(self, int reason) except -1:
+        cdef Cluster cluster = self.cluster
         cdef Endpoint failed = self.endpoint
+        cdef int cause = RETRY_CONNECT_TIMEOUT if reason == R_CONNECT_TIMEOUT else RETRY_CONNECT_FAILED
         if self.over:
             return 0
         failed.stats.failures += 1
+        self._tell(OUTCOME_FAILED)
         self._release_endpoint()
-        if self.connects >= <int> self.cluster.attempts:
+        if self.tried is None:
+            self.tried = []
+        self.tried.append(failed)
+        if (cluster.retry is None or <int> cluster.retry.limit < len(self.tried) or not cluster.retry.covers(cause, 0)
+                or len(self.tried) >= len(cluster.endpoints)):
             return self._refused(reason)
-        return self._next_endpoint(failed)
+        cluster.stats.retries[cause] += 1
+        return self._next_endpoint()
 
     cdef int _refused(self, int reason) except -1:
         self.listener.stats.reasons[reason] += 1
         return self.end(True)
 
+    cdef void _tell(self, int outcome):
+        self.outcome_due = False
+        if self.cluster.watched:
+            self.cluster.on_outcome(self.endpoint, outcome, monotonic_us() - self.began_us)
+
     cdef void _release_endpoint(self):
+        if self.outcome_due:
+            self._tell(OUTCOME_NONE)
         if self.holds_endpoint:
             self.holds_endpoint = False
             self.cluster.release(self.endpoint)

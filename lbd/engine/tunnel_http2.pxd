@@ -3,7 +3,8 @@
 
 from libc.stdint cimport uint64_t
 
-from lbd.engine.exchange cimport Exchange, Listener
+from lbd.engine.exchange cimport Exchange
+from lbd.engine.listener cimport Listener
 from lbd.engine.http2 cimport Http2Half
 from lbd.engine.pool cimport PooledConnection
 from lbd.engine.reactor cimport Stream

@@ -145,7 +145,7 @@ cdef class Http1Upstream(Upstream):
 
     cdef int on_request_done(self, Exchange x) except -1:
         if self.state == U_HEAD:
-            self.stream.set_timer(x.within_deadline(x.route.response_ms))
+            self.stream.set_timer(x.response_wait())
         return 0
 
     cdef uint64_t _body_ms(self, Exchange x) noexcept:
@@ -218,7 +218,7 @@ cdef class Http1Upstream(Upstream):
             if got == IO_AGAIN:
                 return 0
             if got <= 0:
-                return x.on_upstream_failed(R_UPSTREAM_RESET, old == 0 and x.informational == 0)
+                return x.on_upstream_failed(self, R_UPSTREAM_RESET, old == 0 and x.informational == 0)
             if old == 0:
                 self._take_head(x, p, <size_t> got)
             else:
@@ -239,12 +239,12 @@ cdef class Http1Upstream(Upstream):
                     raise MemoryError
                 return 0
             if status != PARSE_DONE:
-                return x.on_upstream_failed(R_UPSTREAM_INVALID, False)
+                return x.on_upstream_failed(self, R_UPSTREAM_INVALID, False)
             if HEAD.status >= 200 or HEAD.status == 101:
                 return self._final_head(x, p, n)
             x.informational += 1
             if x.informational > INFORMATIONAL_MAX:
-                return x.on_upstream_failed(R_UPSTREAM_INVALID, False)
+                return x.on_upstream_failed(self, R_UPSTREAM_INVALID, False)
             x.downstream.write_informational(x, &HEAD)
             p += HEAD.length
             n -= HEAD.length
@@ -261,7 +261,8 @@ cdef class Http1Upstream(Upstream):
         cdef int status, written
         if HEAD.status == 101:
             if not x.upgrade or not self._switched_as_asked():
-                return x.on_upstream_failed(R_UPSTREAM_INVALID, False)
+                return x.on_upstream_failed(self, R_UPSTREAM_INVALID, False)
+            x.on_switched()
             return x.downstream.become_tunnel(x, &HEAD, rest, left)
         body_init(&self.body, HEAD.framing, <uint64_t> HEAD.content_length)
         if HEAD.framing == BODY_LENGTH and HEAD.content_length == 0:
@@ -269,10 +270,11 @@ cdef class Http1Upstream(Upstream):
         else:
             status = body_decode(&self.body, rest, left, &consumed, &payload)
         if status == BODY_ERROR:
-            return x.on_upstream_failed(R_UPSTREAM_INVALID, False)
+            return x.on_upstream_failed(self, R_UPSTREAM_INVALID, False)
         self.state = U_BODY
         self.keep = HEAD.keep_alive and consumed == left
-        x.on_response_head(&HEAD)
+        if x.on_response_head(self, &HEAD, status == BODY_DONE and self.keep):
+            return 0                                # it goes on elsewhere
         if self.inbuf.data != NULL:                 # the sink needs the room around the worker's read area
             if payload:
                 memcpy(self.stream.reactor.rbuf, rest, payload)
@@ -378,7 +380,7 @@ cdef class Http1Upstream(Upstream):
         return x.on_response_done(self.keep and self.body.framing != BODY_CLOSE)
 
     cdef int _broken(self, Exchange x, int reason) except -1:
-        return x.on_upstream_failed(reason, False)
+        return x.on_upstream_failed(self, reason, False)
 
     # the end -----------------------------------------------------------------------------------------------------
 

@@ -259,7 +259,7 @@ class EngineCollector(Collector):
         if self.worker.runtime is not None:
             for cluster in self.worker.runtime.clusters.values():
                 for endpoint in cluster.endpoints:
-                    up.add_metric([cluster.name, endpoint.name], int(endpoint.available))
+                    up.add_metric([cluster.name, endpoint.name], int(endpoint.usable))
         return up
 
     def _process(self) -> Iterator[Metric]:

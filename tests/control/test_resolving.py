@@ -103,7 +103,7 @@ def test_hosts_of_a_config() -> None:
 
 
 def availability(cluster: Cluster) -> list[bool]:
-    return [endpoint.available for endpoint in cluster.endpoints]
+    return [endpoint.resolved for endpoint in cluster.endpoints]
 
 
 @pytest.mark.parametrize("balancer", ["round_robin", "least_conn", "random"])
@@ -112,9 +112,9 @@ def test_endpoint_gets_traffic_once_its_name_resolves(names: Names, balancer: st
     with compiled(CONFIG.replace("<balancer>", balancer)) as runtime:
         app, other = runtime.clusters["app"], runtime.clusters["other"]
         assert availability(app) == [True, False, True] and availability(other) == [False]
-        assert len(app.balancer.endpoints) == 2 and other.balancer.pick_one() is None
+        assert len(app.balancer.endpoints) == 2 and other.balancer is None
         names.known["later.test"] = ["127.0.0.1"]
-        asyncio.run(asyncio.wait_for(keep_resolving(runtime.clusters.values(), log, Cluster.rebuild), 5))
+        asyncio.run(asyncio.wait_for(keep_resolving(runtime.clusters.values(), log, Cluster.refresh), 5))
         assert availability(app) == [True] * 3 and availability(other) == [True]
         assert {app.balancer.pick_one() for _ in range(100)} == set(app.endpoints)
         assert other.balancer.pick_one() is other.endpoints[0]
@@ -123,10 +123,10 @@ def test_endpoint_gets_traffic_once_its_name_resolves(names: Names, balancer: st
 
 def test_asks_again_until_it_resolves(names: Names) -> None:
     async def run(clusters: list[Cluster]) -> None:
-        task = asyncio.create_task(keep_resolving(clusters, Lines(), Cluster.rebuild))
+        task = asyncio.create_task(keep_resolving(clusters, Lines(), Cluster.refresh))
         while len(names.asked) < 5:
             await asyncio.sleep(0)
-        assert not task.done() and not clusters[0].endpoints[1].available
+        assert not task.done() and not clusters[0].endpoints[1].resolved
         names.known["later.test"] = ["127.0.0.1"]
         await asyncio.wait_for(task, 5)
 
@@ -136,7 +136,7 @@ def test_asks_again_until_it_resolves(names: Names) -> None:
 
 def test_nothing_to_resolve_ends_at_once(names: Names) -> None:
     with compiled(CONFIG.replace("<balancer>", "random"), {"later.test": "127.0.0.1"}) as runtime:
-        asyncio.run(asyncio.wait_for(keep_resolving(runtime.clusters.values(), Lines(), Cluster.rebuild), 5))
+        asyncio.run(asyncio.wait_for(keep_resolving(runtime.clusters.values(), Lines(), Cluster.refresh), 5))
     assert names.asked == []
 
 
@@ -145,7 +145,7 @@ def test_link_local_answer_does_not_end_the_asking(names: Names) -> None:
     names.known["later.test"] = ["fe80::1%2"]
 
     async def run(clusters: list[Cluster]) -> None:
-        task = asyncio.create_task(keep_resolving(clusters, Lines(), Cluster.rebuild))
+        task = asyncio.create_task(keep_resolving(clusters, Lines(), Cluster.refresh))
         while len(names.asked) < 5 and not task.done():
             await asyncio.sleep(0)
         if task.done():

@@ -57,8 +57,8 @@ class Connection:
         return True
 
     def close(self, reset: bool = False) -> None:
-        """From a thread other than the script's this only ends the connection and leaves the descriptor to the
-        script's thread: one closed under a thread that reads from it may have become another socket's number."""
+        """From a thread other than the script's this only ends the connection; the descriptor is left to the
+        script's thread: closed under a thread that reads, its number may have become another socket's."""
         self.closed = True
         try:
             if reset:
@@ -128,7 +128,8 @@ class Origin:
             connection = Connection(sock, len(self.connections), self.closing)
             script = self.scripts[min(connection.index - self.first, len(self.scripts) - 1)]
             self.connections.append(connection)
-            connection.thread = thread = threading.Thread(target=self._run, args=(connection, script), daemon=True)
+            thread = threading.Thread(target=self._run, args=(connection, script), daemon=True)
+            connection.thread = thread
             self.threads.append(thread)
             thread.start()
 

@@ -1,0 +1,159 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Listener: settings, tables and counters that the connections of one accepting socket share, and the list of them."""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint8_t
+
+cimport cython
+
+from lbd.engine.cluster cimport Cluster
+from lbd.engine.matchers cimport in_networks
+from lbd.engine.path cimport PATH_NORMALIZE
+from lbd.engine.reactor cimport Handler, Reactor, Stream
+from lbd.engine.router cimport Respond, Route, Router
+from lbd.engine.shared cimport ListenerStats, Shared
+from lbd.engine.tls cimport ServerTls
+
+from lbd.engine.matchers import network_table
+
+cdef enum:
+    FREE_BLOCKS = 1024
+
+
+@cython.no_gc
+cdef class Guest(Handler):
+
+    cdef int start_drain(self) except -1:
+        """lbd is going away: close if idle, else after the present exchange."""
+        return 0
+
+
+cdef class Listener:
+    """Settings in engine units: milliseconds (0 = none), bytes (-1 = none), bytes for text."""
+
+    def __cinit__(self, str name not None, Reactor reactor not None, *, Shared shared, int worker=0,
+                  Router router=None, Cluster cluster=None, access_log=None,
+                  head_ms=10000, body_ms=30000, idle_ms=75000, write_ms=30000, tunnel_ms=3600000,
+                  request_line=8192, head=32768, fields=100, body=-1, connections=20000,
+                  body_rate=0, bint keep_underscore=False, int path_mode=PATH_NORMALIZE, trusted=(), trailers=(),
+                  bytes authority=b"localhost", ServerTls tls=None, proxy_sources=(), handshake_ms=10000,
+                  bytes hsts=None, Respond redirect=None, dict http2=None, bint rfc7239=False):
+        self.name = name
+        self.reactor = reactor
+        self.router = router
+        self.cluster = cluster
+        self.access_log = access_log
+        self.stats = <ListenerStats*> shared.find("listener", name, sizeof(ListenerStats), worker)
+        self.head_ms = head_ms
+        self.body_ms = body_ms
+        self.idle_ms = idle_ms
+        self.write_ms = write_ms
+        self.tunnel_ms = tunnel_ms
+        self.limits.request_line = request_line
+        self.limits.head = head
+        self.limits.fields = fields
+        self.limits.keep_underscore = keep_underscore
+        self.body_limit = body
+        self.max_connections = connections
+        self.body_rate = body_rate
+        self.wants_head = access_log is not None and access_log.wants_head
+        if router is not None:
+            self.unrouted = Route("-", shared=shared, listener=name, worker=worker)
+        self.path_mode = path_mode
+        self.trusted = network_table(trusted)
+        self.proxy_sources = network_table(proxy_sources) if proxy_sources else None
+        self.tls = tls
+        self.handshake_ms = handshake_ms
+        self.hsts = hsts
+        self.redirect = redirect
+        self.rfc7239 = rfc7239
+        self.http2.off = http2 is None
+        if http2 is not None:
+            self.http2.streams = http2["streams"]
+            self.http2.window = http2["window"]
+            self.http2.header_table = http2["header_table"]
+            self.http2.continuations = http2["continuations"]
+            self.http2.settings = http2["settings"]
+            self.http2.pending_acks = http2["pending_acks"]
+            self.http2.resets = http2["resets"]
+            self.http2.glitches = http2["glitches"]
+        self.trailers = frozenset(name.lower().encode() for name in trailers)
+        self.authority = authority
+        self.acceptors = []
+        self.blocks = <void**> PyMem_Malloc(FREE_BLOCKS * sizeof(void*))
+        if self.blocks == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        while self.n_blocks:
+            self.n_blocks -= 1
+            PyMem_Free(self.blocks[self.n_blocks])
+        PyMem_Free(self.blocks)
+
+    def __repr__(self):
+        return f"<Listener {self.name} connections={self.n_connections}>"
+
+    @property
+    def open_connections(self):
+        return self.n_connections
+
+    def start_drain(self):
+        """Close idle connections and tell busy ones to end after their exchange; returns how many are left."""
+        cdef void* at = self.first
+        cdef Guest connection
+        self.draining = True
+        while at != NULL:
+            connection = <Guest> at
+            at = connection.listed_next
+            connection.start_drain()
+        return self.n_connections
+
+    cdef void enlist(self, Guest connection) noexcept:
+        connection.listed_prev = NULL
+        connection.listed_next = self.first
+        if self.first != NULL:
+            (<Guest> self.first).listed_prev = <void*> connection
+        self.first = <void*> connection
+        self.n_connections += 1
+        self.reactor.clients += 1
+        self.stats.open += 1
+
+    cdef void delist(self, Guest connection) noexcept:
+        if connection.listed_prev != NULL:
+            (<Guest> connection.listed_prev).listed_next = connection.listed_next
+        elif self.first == <void*> connection:
+            self.first = connection.listed_next
+        else:
+            return
+        if connection.listed_next != NULL:
+            (<Guest> connection.listed_next).listed_prev = connection.listed_prev
+        connection.listed_prev = connection.listed_next = NULL
+        self.n_connections -= 1
+        self.reactor.clients -= 1
+        self.stats.open -= 1
+        if self.paused and self.n_connections < self.max_connections:
+            self.resume_accept()
+
+    cdef int resume_accept(self) except -1:
+        """A connection slot is free again."""
+        cdef Stream stream
+        self.paused = False
+        for stream in self.acceptors:
+            self.reactor.defer(stream)
+        return 0
+
+    cdef char* take_block(self) noexcept:
+        if self.n_blocks:
+            self.n_blocks -= 1
+            return <char*> self.blocks[self.n_blocks]
+        return <char*> PyMem_Malloc(HEAD_BLOCK)
+
+    cdef void return_block(self, char* block) noexcept:
+        if self.n_blocks < FREE_BLOCKS:
+            self.blocks[self.n_blocks] = block
+            self.n_blocks += 1
+        else:
+            PyMem_Free(block)
+
+    cdef bint trusts(self, const uint8_t* address) noexcept:
+        return in_networks(<const uint8_t*> <const char*> self.trusted, len(self.trusted), address)
