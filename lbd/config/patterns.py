@@ -105,6 +105,14 @@ def _parse_ipv6_host(text: str) -> str:
         raise BadValue(f"{shorten(text)} is not an IPv6 address") from None
 
 
+def parse_plain_path(value: object) -> str:
+    """A path pattern without captures: `/a/b` or `/v1/*`."""
+    text = parse_path_pattern(value)
+    if "/:" in text:
+        raise BadValue(f"{shorten(text)}: captures have no meaning here; write /a/b or /a/*")
+    return text
+
+
 def parse_path_pattern(value: object) -> str:
     """`/a/b`, `/v1/*`, `/:uuid/items/:item:publish`: checked segment by segment."""
     text = _text(value)

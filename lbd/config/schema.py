@@ -27,6 +27,7 @@ from pydantic import (
 from lbd.config import rules
 from lbd.config.balancer import BalancerChoice, BalancerSetting
 from lbd.config.messages import OFF, ON, merge_errors
+from lbd.config.resilience import Retry, RetryBudget
 from lbd.config.transport import (
     Acme,
     ClusterHttp2,
@@ -159,6 +160,9 @@ class RouteTimeouts(Settings):
     body: PositiveDuration | None = Field(
         default=None, description="Between two reads of a response body, in place of the cluster's."
     )
+    total: PositiveDuration | None = Field(
+        default=None, description="For the whole exchange, further attempts included; then 504."
+    )
     tunnel: PositiveDuration | None = Field(
         default=None, description="Without a byte on a WebSocket, in place of the listener's."
     )
@@ -237,6 +241,10 @@ class Route(Settings):
         default=RouteTimeouts(), description="Timeouts that differ from the cluster's."
     )
     limits: RouteLimits = Field(default=RouteLimits(), description="Limits that differ from the listener's.")
+    retry: Retry | None = Field(default=None, description="Further attempts, in place of the cluster's.")
+    endpoint_labels: dict[Identifier, Label] = Field(
+        default={}, description="Only endpoints with all of these labels serve; without any: 503."
+    )
 
 
 class Listener(Settings):
@@ -374,6 +382,13 @@ class Cluster(Settings):
         default=ClusterTimeouts(), description="How long to wait for an endpoint."
     )
     connections: Connections = Field(default=Connections(), description="Connections to each endpoint.")
+    retry: Retry = Field(default=Retry(), description="When a request is sent again.")
+    retry_budget: RetryBudget = Field(
+        default=RetryBudget(), description="How many further attempts there may be."
+    )
+    max_requests: CountOrNone = Field(
+        default=None, description="Most exchanges and connections under way; more are answered with 503."
+    )
     host: Authority | None = Field(
         default=None, description="Host sent to the endpoints; the client's when absent."
     )

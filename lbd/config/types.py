@@ -113,6 +113,13 @@ SizeCondition = Annotated[
     WithJsonSchema({"type": "string", "pattern": units.SIZE_COMPARISON_PATTERN}),
 ]
 
+Percentage = Annotated[
+    float,
+    PlainValidator(lambda value: value if isinstance(value, float) else units.parse_percentage(value)),
+    PlainSerializer(units.format_percentage, when_used="json"),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": units.PERCENTAGE_PATTERN, "maximum": 0}),
+]
+
 Integer = Annotated[int, Strict()]
 Identifier = Annotated[
     str,
@@ -181,6 +188,18 @@ BindAddresses = Annotated[
 AcmeHosts = Annotated[tuple[HostName, ...], BeforeValidator(_as_tuple), _one_or_many({"type": "string"})]
 HostPatterns = Annotated[
     tuple[HostPattern, ...], BeforeValidator(_as_tuple), _one_or_many({"type": "string"})
+]
+PlainPaths = Annotated[
+    tuple[
+        Annotated[
+            str,
+            PlainValidator(patterns.parse_plain_path),
+            WithJsonSchema({"type": "string", "pattern": "^/"}),
+        ],
+        ...,
+    ],
+    BeforeValidator(_as_tuple),
+    _one_or_many({"type": "string", "pattern": "^/"}),
 ]
 PathPatterns = Annotated[
     tuple[PathPattern, ...], BeforeValidator(_as_tuple), _one_or_many({"type": "string", "pattern": "^/"})

@@ -45,6 +45,8 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?([kKMGT]B|[KMGT]iB|B)?$"
 _LARGEST = 2**63 - 1
 
+PERCENTAGE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,6})?%$"
+_PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s?%")
 _COMPARISON = re.compile(r"(<=|>=|<|>)\s*(\S.*)")
 SIZE_COMPARISON_PATTERN = r"^(<=|>=|<|>) *[0-9]+(\.[0-9]+)? ?([kKMGT]B|[KMGT]iB|B)?$"
 
@@ -146,6 +148,23 @@ def format_size(size: int) -> str:
         if unit != "KB" and size >= scale and size % scale == 0
     ]
     return min(spellings, key=len) if spellings else "0"
+
+
+def parse_percentage(value: object) -> float:
+    """`30%` -> 0.3; a bare 0 is none at all."""
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    match = _PERCENTAGE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise BadValue("must be a percentage such as 30% or 0.5%")
+    if Decimal(match[1]) > 100:
+        raise BadValue(f"{shorten(value)} is more than 100%")
+    return float(Decimal(match[1]) / 100)
+
+
+def format_percentage(fraction: float) -> str:
+    """The way back of parse_percentage."""
+    return f"{Decimal(repr(fraction)) * 100:f}".rstrip("0").rstrip(".") + "%" if fraction else "0%"
 
 
 def parse_size_comparison(value: object) -> SizeComparison:

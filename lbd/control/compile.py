@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lbd import registry
-from lbd.config import schema, transport
+from lbd.config import resilience, schema, transport
 from lbd.config.units import is_ip, join_address, split_address
 from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
@@ -41,6 +41,17 @@ TRAILERS = (
     "x-checksum",
     "x-stream-error",
 )
+
+GRPC_CODES = {
+    "cancelled": 1,
+    "unknown": 2,
+    "deadline_exceeded": 4,
+    "resource_exhausted": 8,
+    "aborted": 10,
+    "internal": 13,
+    "unavailable": 14,
+    "data_loss": 15,
+}
 
 Addresses = Mapping[str, str]
 
@@ -115,11 +126,34 @@ def _cluster(
         reactor=reactor,
         shared=shared,
         worker=worker,
-        retry=RetryPolicy(),
-        budget=RetryBudget(),
+        retry=_retry(setting.retry),
+        budget=RetryBudget(setting.retry_budget.ratio, setting.retry_budget.per_second),
+        max_requests=setting.max_requests or 0,
         response_ms=milliseconds(setting.timeouts.response),
         body_ms=milliseconds(setting.timeouts.body),
         queue_ms=milliseconds(setting.timeouts.queue),
+    )
+
+
+def _retry(setting: resilience.Retry) -> RetryPolicy | None:
+    if setting.limit == 0 and setting.hedge_after is None:
+        return None
+    backoff = setting.backoff
+    return RetryPolicy(
+        limit=setting.limit,
+        causes=setting.on,
+        statuses=setting.statuses,
+        grpc=[GRPC_CODES[name] for name in setting.grpc],
+        methods=setting.methods,
+        by_key=setting.idempotency_key,
+        excepted=[(path.removesuffix("/*").encode(), path.endswith("/*")) for path in setting.except_paths],
+        try_ms=milliseconds(setting.try_timeout),
+        base_ms=milliseconds(backoff.base) if backoff else 0,
+        longest_ms=milliseconds(backoff.max) if backoff else 0,
+        multiplier=backoff.multiplier if backoff and backoff.kind == "exponential" else 0,
+        jitter=backoff is not None and backoff.jitter,
+        buffer=setting.buffer,
+        hedge_ms=milliseconds(setting.hedge_after),
     )
 
 
@@ -287,7 +321,10 @@ def _route(
         matchers=conditions,
         cluster=cluster,
         respond=_respond(setting.respond) if setting.respond else None,
+        labels=dict(setting.endpoint_labels),
+        retry=_retry(setting.retry) if setting.retry is not None else None,
         captures=captures,
+        total_ms=milliseconds(setting.timeouts.total),
         response_ms=milliseconds(setting.timeouts.response) or (cluster.response_ms if cluster else 0),
         body_ms=milliseconds(setting.timeouts.body) or (cluster.body_ms if cluster else 0),
         tunnel_ms=milliseconds(setting.timeouts.tunnel),

@@ -29,5 +29,6 @@ cdef class TextLog(AccessLog):
     cdef char* _time(self, char* out)
     cdef char* _field(self, char* out, const char* label, bint parsed, const char* name, size_t n) noexcept
     cdef char* _json(self, char* out, Exchange x, bint parsed)
+    cdef char* _attempts(self, char* out, Exchange x)
     cdef char* _combined(self, char* out, Exchange x, bint parsed)
     cdef bytes _name(self, str name)

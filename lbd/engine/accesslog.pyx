@@ -27,8 +27,9 @@ from lbd.engine.sys cimport monotonic_us
 cdef enum:
     BUFFER = 1 << 20            # bytes; about 3 000 lines
     BATCH = 1 << 16             # wakes the thread
-    LINE_MAX = 131072           # nine values, escaped to six times their length, and what stands between them
+    LINE_MAX = 393216           # nine values and sixteen names, escaped to six times their length, and the rest
     VALUE_MAX = 2048            # bytes of one client-chosen value
+    ATTEMPTS_MAX = 16
 
 FLUSH_SECONDS = 0.25
 
@@ -278,9 +279,26 @@ cdef class TextLog(AccessLog):
         if x.reason != R_NONE:
             out = _put(_put(out, b'","reason":"'), reason_code(x.reason))
         out = _put(out, b'"')
+        if x.attempts is not None:
+            out = self._attempts(_put(out, b',"attempts":['), x)
         out = self._field(out, b',"referer":"', parsed, b"referer", 7)
         out = self._field(out, b',"user_agent":"', parsed, b"user-agent", 10)
         return _put(out, b"}")
+
+    cdef char* _attempts(self, char* out, Exchange x):
+        """Those before the last: where, what came of it, how long it took."""
+        cdef bytes name
+        cdef int status, reason
+        for endpoint, status, reason, us in x.attempts[:ATTEMPTS_MAX]:
+            name = self._name(endpoint.name)
+            out = _put_escaped(_put(out, b'{"endpoint":"'), <const char*> name, len(name))
+            if reason != R_NONE:
+                out = _put(_put(_put(out, b'","reason":"'), reason_code(reason)), b'"')
+            else:
+                out = _put_number(_put(out, b'","status":'), <uint64_t> status)
+            out = _put(_put_seconds(_put(out, b',"duration":'), us), b"},")
+        out[-1] = c']'
+        return out
 
     cdef char* _combined(self, char* out, Exchange x, bint parsed):
         out += format_address(x.client, out)

@@ -2,6 +2,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lbd.engine.cluster import Cluster
+from lbd.engine.retry import RetryPolicy
 from lbd.engine.shared import Shared
 
 class Matcher: ...
@@ -34,11 +35,15 @@ class Route:
         matchers: Sequence[Matcher] = (),
         cluster: Cluster | None = None,
         respond: Respond | None = None,
+        labels: dict[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        urgency: int = 1,
         captures: Sequence[str] = (),
         source: Any = None,
         response_ms: int = 0,
         body_ms: int = 0,
         tunnel_ms: int = 0,
+        total_ms: int = 0,
         body_limit: int = -1,
         max_tunnels: int = 0,
         shared: Shared | None = None,

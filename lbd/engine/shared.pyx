@@ -93,7 +93,7 @@ cdef class Shared:
         return self.base + offset + step * worker
 
     def names(self, str kind):
-        """Identities of a kind: 'route' (listener/route/cluster), 'listener', 'endpoint' (cluster/endpoint)."""
+        """Identities of a kind: 'route' (listener/route/cluster), 'listener', 'endpoint' (cluster/endpoint), 'cluster'."""
         return [name for k, name in self.directory if k == kind]
 
     def read(self, str kind, str name):
@@ -109,6 +109,13 @@ cdef class Shared:
         cdef RouteStats* route
         cdef ListenerStats* listener
         cdef EndpointStats* endpoint
+        cdef ClusterStats* cluster
+        if kind == "cluster":
+            cluster = <ClusterStats*> (self.base + offset)
+            return {
+                "retries": [cluster.retries[i] for i in range(16)], "retries_denied": cluster.retries_denied,
+                "hedges": cluster.hedges, "hedges_won": cluster.hedges_won, "shed": cluster.shed,
+            }
         if kind == "route":
             route = <RouteStats*> (self.base + offset)
             return {

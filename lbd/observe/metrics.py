@@ -22,6 +22,7 @@ from lbd.engine.accesslog import LogWriter
 from lbd.engine.cluster import Cluster
 from lbd.engine.reactor import Reactor
 from lbd.engine.reasons import CODES
+from lbd.engine.retry import CAUSES
 from lbd.engine.shared import KNOWN_STATUS, Shared, bucket_bounds
 
 BOUNDS = bucket_bounds()
@@ -220,7 +221,6 @@ class EngineCollector(Collector):
                 "lbd_upstream_failures", "Attempts that failed for the endpoint's fault.", labels=labels
             ),
         }
-        retries = CounterMetricFamily("lbd_retries", "Attempts made again.", labels=[*labels, "reason"])
         gauges = {
             "active": GaugeMetricFamily(
                 "lbd_upstream_active", "Exchanges and tunnels under way.", labels=labels
@@ -244,13 +244,39 @@ class EngineCollector(Collector):
                 counter.add_metric(values, record[key])
             for key, gauge in gauges.items():
                 gauge.add_metric(values, record[key])
-            retries.add_metric([*values, "stale_connection"], record["stale"])
             connections.add_metric([*values, "idle"], record["idle"])
             connections.add_metric([*values, "busy"], record["open"] - record["idle"])
             rows, total = histogram_rows(record["first_byte"])
             first_byte.add_metric(values, rows, total)
-        yield from (requests, *counters.values(), retries, *gauges.values(), connections, first_byte)
+        yield from (requests, *counters.values(), *gauges.values(), connections, first_byte)
         yield self._up()
+        yield from self._clusters()
+
+    def _clusters(self) -> Iterator[Metric]:
+        retries = CounterMetricFamily(
+            "lbd_retries", "Further attempts, by what caused them.", labels=["cluster", "reason"]
+        )
+        counters = {
+            "retries_denied": CounterMetricFamily(
+                "lbd_retries_denied", "Further attempts that the budget did not allow.", labels=["cluster"]
+            ),
+            "hedges": CounterMetricFamily(
+                "lbd_hedges", "Second attempts beside a slow first one.", labels=["cluster"]
+            ),
+            "hedges_won": CounterMetricFamily(
+                "lbd_hedges_won", "Second attempts that were faster.", labels=["cluster"]
+            ),
+            "shed": CounterMetricFamily(
+                "lbd_shed", "Exchanges refused because too many were under way.", labels=["cluster"]
+            ),
+        }
+        for name in self.worker.shared.names("cluster"):
+            record = self.worker.shared.read("cluster", name)
+            for reason, index in CAUSES.items():
+                retries.add_metric([name, reason], record["retries"][index])
+            for key, counter in counters.items():
+                counter.add_metric([name], record[key])
+        yield from (retries, *counters.values())
 
     def _up(self) -> Metric:
         up = GaugeMetricFamily(
