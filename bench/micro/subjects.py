@@ -12,7 +12,7 @@ from functools import cache
 
 from lbd import registry
 from lbd.control.routes import parse_path
-from lbd.engine.cluster import Balancer, Endpoint
+from lbd.engine.endpoint import Balancer, Endpoint
 from lbd.engine.router import Respond, Route, Router
 
 SIZES = (10, 1_000, 100_000)

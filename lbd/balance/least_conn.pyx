@@ -13,7 +13,7 @@ coarser in the upper, so that tens of thousands of exchanges per endpoint still 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
-from lbd.engine.cluster cimport Balancer, Endpoint
+from lbd.engine.endpoint cimport Balancer, Endpoint
 
 cdef enum:
     LEVELS = 262144                 # 64 ** 3

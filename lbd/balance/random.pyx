@@ -8,7 +8,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 import os
 
-from lbd.engine.cluster cimport Balancer
+from lbd.engine.endpoint cimport Balancer
+from lbd.engine.xorshift cimport next_random
 
 cdef struct Column:
     uint32_t threshold              # of 2^32: below it the column itself, else its alias
@@ -49,15 +50,11 @@ cdef class Random(Balancer):
             self.columns[i].alias = i
 
     cdef int pick(self, uint64_t key, int attempt) noexcept:
-        cdef uint64_t x = self.state
+        cdef uint64_t x
         cdef uint32_t column
         if self.n == 0:
             return -1
-        x ^= x >> 12                # xorshift64*
-        x ^= x << 25
-        x ^= x >> 27
-        self.state = x
-        x *= 2685821657736338717ULL
+        x = next_random(&self.state)
         column = <uint32_t> (((x >> 32) * self.n) >> 32)
         if self.columns != NULL and <uint32_t> x >= self.columns[column].threshold:
             column = self.columns[column].alias

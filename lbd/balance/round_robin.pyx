@@ -14,7 +14,7 @@ from collections import Counter
 from heapq import heapify, heapreplace
 from math import gcd
 
-from lbd.engine.cluster cimport Balancer
+from lbd.engine.endpoint cimport Balancer
 
 cdef enum:
     CYCLE_MIN = 4096            # turns that a cycle may always have

@@ -18,7 +18,8 @@ from lbd.config.units import is_ip, join_address, split_address
 from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
 from lbd.engine.accesslog import LogWriter, TextLog
-from lbd.engine.cluster import Cluster, Endpoint
+from lbd.engine.cluster import Cluster
+from lbd.engine.endpoint import Endpoint
 from lbd.engine.listener import Listener
 from lbd.engine.pool import ConnectionPool, Protocol
 from lbd.engine.reactor import Reactor

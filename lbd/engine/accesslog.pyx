@@ -27,9 +27,10 @@ from lbd.engine.sys cimport monotonic_us
 cdef enum:
     BUFFER = 1 << 20            # bytes; about 3 000 lines
     BATCH = 1 << 16             # wakes the thread
-    LINE_MAX = 393216           # nine values and sixteen names, escaped to six times their length, and the rest
+    LINE_MAX = 131072           # nine values, escaped to six times their length, and what stands between them
     VALUE_MAX = 2048            # bytes of one client-chosen value
     ATTEMPTS_MAX = 16
+    ATTEMPTS_ROOM = 262144      # for sixteen names, only in lines that have them
 
 FLUSH_SECONDS = 0.25
 
@@ -199,7 +200,7 @@ cdef class TextLog(AccessLog):
         self.wants_head = True
 
     cdef int record(self, Exchange x) except -1:
-        cdef char* start = self.writer.reserve(LINE_MAX)
+        cdef char* start = self.writer.reserve(LINE_MAX + (ATTEMPTS_ROOM if x.attempts is not None else 0))
         cdef char* out
         cdef bint parsed = False
         if start == NULL:

@@ -4,7 +4,7 @@
 from libc.stdint cimport uint64_t
 
 from lbd.engine.body cimport Body
-from lbd.engine.cluster cimport Endpoint
+from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.exchange cimport Exchange, Upstream
 from lbd.engine.http1 cimport Head
 from lbd.engine.pool cimport Waiter

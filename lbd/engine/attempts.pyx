@@ -12,7 +12,9 @@ cimport cython
 
 from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport buffer_append, buffer_free, buffer_len, buffer_ptr
-from lbd.engine.cluster cimport OUTCOME_FAILED, OUTCOME_NONE, Cluster, Endpoint
+from lbd.engine.cluster cimport Cluster
+from lbd.engine.endpoint cimport Endpoint
+from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE
 from lbd.engine.exchange cimport Exchange, Upstream
 from lbd.engine.http1 cimport Head
 from lbd.engine.pool cimport PooledConnection, Waiter
@@ -59,16 +61,17 @@ cdef class Hedge(Waiter):
 
     cdef int on_connection(self, PooledConnection connection) except -1:
         cdef Exchange x = self.exchange
+        cdef Upstream upstream = <Upstream> connection
         if x is None:
-            connection.drop(False)
+            upstream.drop(False)
             return 0
-        self.upstream = <Upstream> connection
-        self.upstream.exchange = x
+        self.upstream = upstream
+        upstream.exchange = x
         self.endpoint.stats.requests += 1
-        if self.upstream.send_request(x) == WRITE_ERROR:
+        if upstream.send_request(x) == WRITE_ERROR:
             self.cancel(OUTCOME_FAILED)
             return 0
-        return self.upstream.on_request_done(x)
+        return upstream.on_request_done(x)
 
     cdef int on_no_connection(self, int reason) except -1:
         if self.exchange is not None:

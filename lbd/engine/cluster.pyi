@@ -1,96 +1,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from lbd.engine.pool import ConnectionPool, Protocol
+from lbd.engine.endpoint import Balancer, Endpoint
+from lbd.engine.guard import ConcurrencyLimit, Guard
+from lbd.engine.pool import Protocol
 from lbd.engine.reactor import Reactor
 from lbd.engine.retry import RetryBudget, RetryPolicy
 from lbd.engine.router import Respond
+from lbd.engine.selection import Division, Selection
 from lbd.engine.shared import Shared
-
-class Endpoint:
-    name: str
-    address: str
-    configured_weight: int
-    weight: int
-    priority: int
-    labels: dict[str, str]
-    zone: str
-    region: str
-    pool: ConnectionPool
-    active: int
-    resolved: bool
-    usable: bool
-    keeps: bool
-    available: bool
-    on_probation: bool
-    foreign: bool
-    removed: bool
-    def __init__(
-        self,
-        name: str,
-        address: str,
-        *,
-        weight: int = 1,
-        priority: int = 0,
-        labels: dict[str, str] | None = None,
-        pool: ConnectionPool | None = None,
-        shared: Shared | None = None,
-        cluster: str = "",
-        worker: int = 0,
-        foreign: bool = False,
-    ) -> None: ...
-    def resolve(self, host: str, port: int) -> None: ...
-    def reconfigure(self, *, weight: int, priority: int, labels: dict[str, str]) -> None: ...
-    @property
-    def wanted_weight(self) -> int: ...
-    @property
-    def health(self) -> str: ...
-    @property
-    def admin(self) -> str: ...
-    @property
-    def up_since(self) -> int: ...
-    @property
-    def rtt(self) -> float | None: ...
-    def set_health(self, health: str) -> None: ...
-    def set_admin(self, admin: str) -> None: ...
-    def set_weight(self, weight: int | None) -> None: ...
-
-class Balancer:
-    endpoints: tuple[Endpoint, ...]
-    needs_key: bool
-    tracks_load: bool
-    tracks_latency: bool
-    def __init__(self, endpoints: Iterable[Endpoint], *args: Any, **options: Any) -> None: ...
-    def pick_one(self, key: int = 0, attempt: int = 0) -> Endpoint | None: ...
-    def pick_many(self, times: int) -> None: ...
-    def acquire_one(self, endpoint: Endpoint) -> None: ...
-    def release_one(self, endpoint: Endpoint) -> None: ...
-    def respond_one(self, endpoint: Endpoint, seconds: float, failed: bool = False) -> None: ...
-    def set_time(self, seconds: float) -> None: ...
-
-class Guard:
-    def next_change(self, endpoints: Sequence[Endpoint], now: int) -> int: ...
-
-class ConcurrencyLimit:
-    limit: int
-
-class Division:
-    parts: list[tuple[str, float, list[Endpoint]]]
-    panic: bool
-    next_change: int
-    def __init__(
-        self, parts: list[tuple[str, float, list[Endpoint]]], panic: bool = False, next_change: int = 0
-    ) -> None: ...
-
-def divide_plain(endpoints: Sequence[Endpoint], now: int) -> Division: ...
-
-class Selection:
-    parts: tuple[Balancer, ...]
-    names: tuple[str, ...]
-    shares: tuple[float, ...]
-    panic: bool
-    @property
-    def endpoints(self) -> tuple[Endpoint, ...]: ...
 
 class Cluster:
     name: str

@@ -6,269 +6,32 @@ Whatever may change which endpoints serve (health, ejection, drain, weight, slow
 dirty; at the end of the round it is divided anew: the settings' `divide` says which endpoints stand in which part with
 which weight, and new Balancers are built. Their measurements live in the Endpoints and go on.
 
-A Balancer (lbd/balance, one algorithm per file) is told of load and latency through the Seats of an endpoint, so that it
-need not scan. A Guard (lbd/health) is told how attempts ended, and holds back endpoints or the whole cluster.
+Guards are told how attempts ended, and hold back endpoints or the whole cluster.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
-from lbd.engine.pool cimport ConnectionPool, Protocol
+from lbd.engine.endpoint cimport Balancer, Endpoint, Seat
+from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, ConcurrencyLimit, Guard
+from lbd.engine.pool cimport Protocol
 from lbd.engine.reactor cimport Handler, Reactor, Stream
 from lbd.engine.reasons cimport R_BREAKER_OPEN, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_OVERLOAD
 from lbd.engine.retry cimport RetryBudget, RetryPolicy
 from lbd.engine.shared cimport (
-    ADMIN_DISABLED, ADMIN_READY, HEALTH_DOWN, ClusterState, ClusterStats, EndpointState, EndpointStats, Shared,
+    ADMIN_DISABLED, ADMIN_READY, HEALTH_DOWN, ClusterState, ClusterStats, EndpointState, Shared,
 )
+from lbd.engine.selection cimport Selection
 from lbd.engine.sys cimport monotonic_us
 from lbd.engine.timers cimport timer_set, timer_unlink
+from lbd.engine.xorshift cimport next_random
+
+from lbd.engine.selection import divide_plain
 
 cdef enum:
     PICK_EFFORT = 3         # picks before others are looked at one by one
     LOOK_EFFORT = 16        # endpoints looked at so
-    PARTS_MAX = 16
+    FALLBACK_HOPS = 4       # clusters that may stand in for each other
     SHED_EARLIER = 15       # percent of the limit that normal requests leave to high ones, and low ones to normal ones
-
-
-cdef class Endpoint:
-    """One server."""
-
-    def __cinit__(self, str name not None, str address not None, *, unsigned int weight=1, unsigned int priority=0,
-                  dict labels=None, ConnectionPool pool=None, Shared shared=None, str cluster="", int worker=0,
-                  bint foreign=False):
-        self.name = name
-        self.address = address
-        self.weight = self.configured_weight = weight
-        self.priority = priority
-        self.labels = labels or {}
-        self.zone = self.labels.get("zone", "")
-        self.region = self.labels.get("region", "")
-        self.foreign = foreign
-        self.pool = pool
-        self.resolved = pool is None or pool.address_len != 0
-        self.usable = self.resolved
-        self.stats = &self.own_stats
-        self.state = &self.own_state
-        if shared is not None:
-            identity = f"{cluster}/{name}"
-            self.stats = <EndpointStats*> shared.find("endpoint", identity, sizeof(EndpointStats), worker)
-            self.state = <EndpointState*> shared.find("endpoint_state", identity, sizeof(EndpointState), 0)
-        if pool is not None:
-            pool.stats = self.stats
-
-    def resolve(self, str host, int port):
-        """The address is known (now); Cluster.refresh lets it be picked."""
-        self.pool.set_address(host, port)
-        self.resolved = True
-
-    def reconfigure(self, *, unsigned int weight, unsigned int priority, dict labels):
-        """Take over settings that changed without a new identity."""
-        self.configured_weight = weight
-        self.priority = priority
-        self.labels = labels
-        self.zone = labels.get("zone", "")
-        self.region = labels.get("region", "")
-
-    def __repr__(self):
-        return f"<Endpoint {self.name} weight={self.weight} active={self.active}>"
-
-    @property
-    def wanted_weight(self):
-        """As configured, or as set at run time."""
-        return self.state.weight - 1 if self.state.weight else self.configured_weight
-
-    @property
-    def health(self):
-        """What the active checks say: `unknown`, `up` or `down`."""
-        return ("unknown", "up", "down")[self.state.health]
-
-    @property
-    def admin(self):
-        """What the operator wants: `ready`, `draining` or `disabled`."""
-        return ("ready", "draining", "disabled")[self.state.admin]
-
-    @property
-    def up_since(self):
-        """Milliseconds on the monotonic clock, 0 = from the beginning."""
-        return self.state.up_since
-
-    @property
-    def rtt(self):
-        """Seconds to connect, averaged over active checks; None when not measured."""
-        return self.state.rtt_us / 1e6 if self.state.rtt_us else None
-
-    def set_health(self, str health):
-        self.state.health = ("unknown", "up", "down").index(health)
-
-    def set_admin(self, str admin):
-        self.state.admin = ("ready", "draining", "disabled").index(admin)
-
-    def set_weight(self, weight):
-        """A weight that stands until it is set again; None: as configured."""
-        self.state.weight = 0 if weight is None else <uint32_t> weight + 1
-
-
-cdef class Seat:
-    """See cluster.pxd."""
-
-
-cdef class Balancer:
-    """Base of all algorithms: `endpoints` are those with weight > 0 that may be picked."""
-
-    def __cinit__(self, endpoints=(), *args, **kwargs):
-        self.endpoints = tuple(endpoints)
-        self.now_ms = &self.own_now
-
-    def __repr__(self):
-        return f"<{type(self).__name__} of {len(self.endpoints)}>"
-
-    cdef int pick(self, uint64_t key, int attempt) noexcept:
-        """Index of an endpoint in O(1), or -1 when there is none. It need not look at the endpoint itself, which in a
-        large cluster is in no cache. attempt: 0 for the first choice, n for the n-th alternative to it."""
-        return -1
-
-    cdef void on_acquired(self, int index) noexcept:
-        """An exchange goes to it; Endpoint.active has been counted."""
-        pass
-
-    cdef void on_released(self, int index) noexcept:
-        pass
-
-    cdef void on_response(self, int index, uint64_t us, bint failed) noexcept:
-        """An attempt has ended: the time to the first byte of its response, or until it failed."""
-        pass
-
-    cdef int _slot(self, Endpoint endpoint):
-        if self.slots is None:
-            self.slots = {each: i for i, each in enumerate(self.endpoints)}
-        return self.slots.get(endpoint, -1)
-
-    # The same calls for tests, the simulator and explain, which run outside of the engine.
-    def pick_one(self, uint64_t key=0, int attempt=0):
-        cdef int index = self.pick(key, attempt)
-        return None if index < 0 else self.endpoints[index]
-
-    def pick_many(self, long times):
-        """Pick again and again (bench/micro)."""
-        cdef long i
-        for i in range(times):
-            self.pick(<uint64_t> i * 0x9E3779B97F4A7C15ULL, 0)
-
-    def acquire_one(self, Endpoint endpoint):
-        cdef int index = self._slot(endpoint)
-        endpoint.active += 1
-        if index >= 0:
-            self.on_acquired(index)
-
-    def release_one(self, Endpoint endpoint):
-        cdef int index = self._slot(endpoint)
-        endpoint.active -= 1
-        if index >= 0:
-            self.on_released(index)
-
-    def respond_one(self, Endpoint endpoint, double seconds, bint failed=False):
-        cdef int index = self._slot(endpoint)
-        if index >= 0:
-            self.on_response(index, <uint64_t> (seconds * 1e6), failed)
-
-    def set_time(self, double seconds):
-        """The balancer's clock, for those without a reactor."""
-        self.own_now = <uint64_t> (seconds * 1000)
-
-
-cdef class Guard:
-    """Base of passive checks and breakers (lbd/health). endpoint is None where it is about a whole cluster."""
-
-    cdef bint admit(self, Endpoint endpoint, uint64_t now) noexcept:
-        """May an exchange go there? Asked only while the guard is not at rest; the answer yes may use up a probe, which
-        on_outcome gives back."""
-        return True
-
-    cdef void on_outcome(self, Endpoint endpoint, int outcome, uint64_t us, uint64_t now) noexcept:
-        pass
-
-    cdef bint holds_back(self, Endpoint endpoint, uint64_t now) noexcept:
-        """Is it out of the selection?"""
-        return False
-
-    cdef bint tries(self, Endpoint endpoint) noexcept:
-        """Is it on probation: in the selection, but each exchange has to be admitted?"""
-        return False
-
-    def next_change(self, endpoints, now):
-        """When (ms) the guard changes its mind by itself; 0 = never."""
-        return 0
-
-
-cdef class ConcurrencyLimit:
-    """Base of adaptive limits (lbd/limit): at most `limit` exchanges under way."""
-
-    cdef void on_sample(self, uint64_t us, uint32_t active, int outcome, uint64_t now) noexcept:
-        pass
-
-
-cdef class Selection:
-    """Which endpoints of a cluster serve, in parts with shares. Rebuilt by its cluster."""
-
-    def __cinit__(self, wants=None):
-        self.wants = wants
-        self.parts = self.names = self.shares = ()
-
-    def __repr__(self):
-        return f"<Selection {' '.join(f'{n}={s:.0%}' for n, s in zip(self.names, self.shares))}>"
-
-    def set_parts(self, parts, bint panic):
-        """parts: [(name, share, Balancer)], at most PARTS_MAX; shares of any scale."""
-        cdef double total = sum([share for _, share, _ in parts])
-        cdef double upto = 0
-        cdef int i
-        if len(parts) > PARTS_MAX:
-            raise ValueError(f"more than {PARTS_MAX} parts")
-        for i, (_, share, _) in enumerate(parts):
-            upto += share / total
-            self.bounds[i] = <uint32_t> min(upto * 2.0 ** 32, 2.0 ** 32 - 1)
-        self.parts = tuple([part for _, _, part in parts])
-        self.names = tuple([name for name, _, _ in parts])
-        self.shares = tuple([share / total for _, share, _ in parts])
-        self.only = self.parts[0] if len(parts) == 1 else None
-        self.panic = panic
-
-    @property
-    def endpoints(self):
-        return tuple([endpoint for part in self.parts for endpoint in (<Balancer> part).endpoints])
-
-    cdef Endpoint pick(self, uint64_t key, int attempt) noexcept:
-        """key decides the part as well: the same key, the same part. attempt: as for Balancer.pick."""
-        cdef Balancer part = self.only
-        cdef int i = 0
-        cdef uint32_t point
-        if part is None:
-            if not self.parts:
-                return None
-            point = <uint32_t> ((key * 0x9E3779B97F4A7C15ULL) >> 32)
-            while point > self.bounds[i] and i + 1 < len(self.parts):
-                i += 1
-            part = <Balancer> self.parts[(i + attempt // PICK_EFFORT) % len(self.parts)]
-        i = part.pick(key, attempt)
-        return None if i < 0 else <Endpoint> part.endpoints[i]
-
-
-class Division:
-    """What `divide` answers: parts [(name, share, endpoints)], and whether health is being ignored."""
-
-    __slots__ = ("next_change", "panic", "parts")
-
-    def __init__(self, parts, panic=False, next_change=0):
-        self.parts = parts
-        self.panic = panic
-        self.next_change = next_change      # ms on the clock, 0 = none
-
-
-def divide_plain(endpoints, now):
-    """All usable ones in one part with their weights: what there is without tiers, zones and a slow start."""
-    for endpoint in endpoints:
-        endpoint.weight = endpoint.wanted_weight
-    usable = [endpoint for endpoint in endpoints if endpoint.usable and endpoint.weight]
-    return Division([("all", 1.0, usable)] if usable else [])
 
 
 cdef class Cluster(Handler):
@@ -475,6 +238,19 @@ cdef class Cluster(Handler):
 
     # the exchange's side -----------------------------------------------------------------------------------------
 
+    cdef Cluster serving(self, int urgency, int* reason):
+        """This cluster, or the first of its fallbacks that takes one more exchange (*reason R_NONE). When none does: the
+        last one asked, and why it does not."""
+        cdef Cluster cluster = self
+        cdef int _hop
+        for _hop in range(FALLBACK_HOPS):
+            reason[0] = cluster.admit(urgency) if cluster.gated else R_NONE
+            if reason[0] == R_NONE or cluster.fallback is None:
+                return cluster
+            cluster.stats.fallbacks += 1
+            cluster = cluster.fallback
+        return cluster
+
     cdef int admit(self, int urgency) noexcept:
         """May one more exchange go here? R_NONE, or the Reason why not. urgency: 0 high, 1 normal, 2 low."""
         cdef uint64_t most
@@ -543,12 +319,7 @@ cdef class Cluster(Handler):
                 or self.breaker.admit(endpoint, self.now()))
 
     cdef uint64_t _random(self) noexcept:
-        cdef uint64_t x = self.seed
-        x ^= x >> 12                # xorshift64*
-        x ^= x << 25
-        x ^= x >> 27
-        self.seed = x
-        return x * 2685821657736338717ULL
+        return next_random(&self.seed)
 
     cdef void acquire(self, Endpoint endpoint) noexcept:
         cdef Seat seat = endpoint.seats

@@ -5,7 +5,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport Buffer
-from lbd.engine.cluster cimport Cluster, Endpoint, Selection
+from lbd.engine.cluster cimport Cluster
+from lbd.engine.endpoint cimport Endpoint
+from lbd.engine.selection cimport Selection
 from lbd.engine.http1 cimport Head
 from lbd.engine.listener cimport Guest, Listener
 from lbd.engine.pool cimport PooledConnection, Waiter
@@ -130,6 +132,7 @@ cdef class Exchange(Waiter):
     cdef int _connect(self) except? -100
     cdef int on_alarm(self) except -1
     cdef void _promote(self, Waiter second)
+    cdef bint _hand_over(self, Waiter second)
     cdef int _drop_upstream(self) except -1
     cdef void _tell(self, int outcome) noexcept
     cdef void _end_attempt(self, int status, int reason, int outcome)

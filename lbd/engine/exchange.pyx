@@ -25,10 +25,10 @@ from lbd.engine.answers cimport error_body, error_fields
 from lbd.engine.attempts cimport Alarm, Hedge, another, give_kept, go_on, set_alarm, start_hedge, try_again
 from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport buffer_free
-from lbd.engine.cluster cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK, Cluster, Endpoint
-from lbd.engine.http1 cimport (
-    M_DELETE, M_GET, M_HEAD, M_OPTIONS, M_PUT, M_TRACE, Head,
-)
+from lbd.engine.cluster cimport Cluster
+from lbd.engine.endpoint cimport Endpoint
+from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK
+from lbd.engine.http1 cimport IDEMPOTENT, Head
 from lbd.engine.listener cimport HEAD_BLOCK, Guest
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
@@ -353,6 +353,15 @@ cdef class Exchange(Waiter):
         self.holds_endpoint = self.outcome_due = True
         self.cluster.stats.hedges_won += 1
 
+    cdef bint _hand_over(self, Waiter second):
+        """The first attempt has ended before the second: does that go on alone? One without a connection is given up."""
+        cdef Hedge hedge = <Hedge> second
+        if hedge.upstream is None:
+            hedge.cancel(OUTCOME_NONE)
+            return False
+        self._promote(hedge)
+        return True
+
     # how an attempt ends -----------------------------------------------------------------------------------------
 
     cdef void _tell(self, int outcome) noexcept:
@@ -445,9 +454,7 @@ cdef class Exchange(Waiter):
             return False
         if self.unsent:
             return True
-        return (self.request_done
-                and (self.method == M_GET or self.method == M_HEAD or self.method == M_OPTIONS or self.method == M_PUT
-                     or self.method == M_DELETE or self.method == M_TRACE))
+        return self.request_done and (IDEMPOTENT >> self.method) & 1
 
     cdef int on_upstream_failed(self, Upstream upstream, int reason, bint silent) except -1:
         """The connection broke or broke the rules; silent: before any byte of a response."""
@@ -476,11 +483,8 @@ cdef class Exchange(Waiter):
                 self.cluster.on_outcome(endpoint, OUTCOME_FAILED, monotonic_us() - self.sent_us)
             return self.fail(reason)
         self._end_attempt(0, reason, OUTCOME_FAILED)
-        if hedge is not None and hedge.upstream is not None:
-            self._promote(hedge)
+        if hedge is not None and self._hand_over(hedge):
             return 0
-        if hedge is not None:
-            hedge.cancel(OUTCOME_NONE)
         if reason == R_UPSTREAM_RESET or reason == R_UPSTREAM_TRUNCATED:
             cause = RETRY_RESET
         elif reason == R_RESPONSE_TIMEOUT:
@@ -492,8 +496,9 @@ cdef class Exchange(Waiter):
     cdef int on_refused(self, Upstream upstream) except -1:
         """The endpoint said that it has not looked at the request (RFC 9113 8.7): another attempt is safe."""
         cdef Endpoint endpoint = self.endpoint
-        if self.hedge is not None and upstream is (<Hedge> self.hedge).upstream:
-            (<Hedge> self.hedge).cancel(OUTCOME_NONE)
+        cdef Hedge hedge = <Hedge> self.hedge
+        if hedge is not None and upstream is hedge.upstream:
+            hedge.cancel(OUTCOME_NONE)
             return 0
         self.upstream = None
         upstream.detach(False)
@@ -505,6 +510,8 @@ cdef class Exchange(Waiter):
             endpoint.stats.status_class[0] += 1
             return self.fail(R_STREAM_REFUSED)
         self._end_attempt(0, R_STREAM_REFUSED, OUTCOME_NONE)
+        if hedge is not None and self._hand_over(hedge):
+            return 0
         if self.tried is None:
             self.tried = []
         self.tried.append(endpoint)

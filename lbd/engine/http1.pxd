@@ -28,6 +28,8 @@ cdef enum:
     M_TRACE
     M_PATCH
     M_CONNECT
+    # RFC 9110 9.2.2, as a bit set
+    IDEMPOTENT = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7     # GET HEAD PUT DELETE OPTIONS TRACE
 
 cdef enum:
     K_PLAIN = 0                 # forwarded untouched

@@ -8,7 +8,7 @@ nobody needs to know how it was carried.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy, strncmp
 
 from lbd.engine.cluster cimport Cluster
 from lbd.engine.exchange cimport INLINE_BODY_MAX, Downstream, Exchange, new_exchange
@@ -27,9 +27,6 @@ from lbd.engine.sticky cimport Sticky
 from lbd.engine.tls_stream cimport TlsStream
 
 from lbd.engine.router import Respond as make_respond
-
-cdef enum:
-    FALLBACK_HOPS = 4               # clusters that may stand in for each other
 
 cdef char[PATH_ROOM] PATH           # of the request at hand
 
@@ -108,7 +105,7 @@ cdef bint _is_misdirected(Downstream downstream, const Head* head):
     if downstream.listener.tls.contexts < 2 or head.authority == NULL:
         return False
     name = stream.server_name()
-    if name != NULL and head.host_len and memcmp(name, head.authority, head.host_len) == 0 and name[head.host_len] == 0:
+    if name != NULL and head.host_len and strncmp(name, head.authority, head.host_len) == 0 and name[head.host_len] == 0:
         return False
     return not downstream.listener.tls.shares_context(name, head.authority, head.host_len)
 
@@ -139,24 +136,16 @@ cdef int _find_route(Downstream downstream, Exchange x, Head* head, const char**
 
 cdef int _choose_cluster(Downstream downstream, Exchange x, Route route, const RequestView* view) except -1:
     """The route's cluster, or what serves in its place while it cannot. 0 or a Reason."""
-    cdef Cluster cluster = route.cluster
     cdef int reason = R_NONE
-    cdef int _hop
-    x.selection = route.selection
-    for _hop in range(FALLBACK_HOPS):
-        if not cluster.gated:
-            break
-        reason = cluster.admit(x.urgency)
-        if reason == R_NONE:
-            break
-        if cluster.fallback is None:
-            if cluster.fallback_respond is None:
-                return reason
-            cluster.stats.fallbacks += 1
-            x.respond = <Respond> cluster.fallback_respond
-            return 0
+    cdef Cluster cluster = route.cluster.serving(x.urgency, &reason)
+    if reason and cluster.fallback_respond is not None:
         cluster.stats.fallbacks += 1
-        cluster = cluster.fallback
+        x.respond = <Respond> cluster.fallback_respond
+        return 0
+    if reason:
+        return reason
+    x.selection = route.selection
+    if cluster is not route.cluster:
         # the labels of the route hold there as well: what must stay in a region does
         x.selection = cluster.subset(route.labels) if route.labels else cluster.selection
     x.cluster = cluster
@@ -171,7 +160,7 @@ cdef int _choose_cluster(Downstream downstream, Exchange x, Route route, const R
             cluster.stats.sticky_kept += 1
         elif x.session:
             cluster.stats.sticky_lost += 1
-    return reason
+    return 0
 
 
 cdef int _write_head(Downstream downstream, Exchange x, Head* head, const char* path, size_t path_len) except -1:

@@ -27,6 +27,7 @@ from lbd.engine.buffer cimport buffer_append, buffer_consume, buffer_free, buffe
 from lbd.engine cimport sys as c
 from lbd.engine.sys cimport monotonic_us, ssize_t
 from lbd.engine.timers cimport TICK_MS, Timer, timer_set, timer_unlink, wheel_expired, wheel_init
+from lbd.engine.xorshift cimport next_random
 
 cdef enum:
     MAX_EVENTS = 256
@@ -466,10 +467,5 @@ cdef class Reactor:
             self.on_fault(second)
 
     cdef uint64_t random(self) noexcept:
-        """xorshift64*: ids and weighted picks, nothing secret."""
-        cdef uint64_t x = self.random_state
-        x ^= x >> 12
-        x ^= x << 25
-        x ^= x >> 27
-        self.random_state = x
-        return x * 2685821657736338717ULL
+        """Ids and weighted picks, nothing secret."""
+        return next_random(&self.random_state)

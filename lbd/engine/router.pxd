@@ -4,7 +4,8 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from lbd.engine.bytemap cimport ByteMap
-from lbd.engine.cluster cimport Cluster, Selection
+from lbd.engine.cluster cimport Cluster
+from lbd.engine.selection cimport Selection
 from lbd.engine.http1 cimport Head
 from lbd.engine.retry cimport RetryPolicy
 from lbd.engine.shared cimport RouteStats

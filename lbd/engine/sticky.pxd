@@ -4,7 +4,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from lbd.engine.bytemap cimport ByteMap
-from lbd.engine.cluster cimport Cluster, Endpoint
+from lbd.engine.cluster cimport Cluster
+from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.key cimport KeySource
 from lbd.engine.router cimport RequestView, Router
 

@@ -17,7 +17,7 @@ import hmac
 from libc.stdint cimport uint32_t, uint64_t
 
 from lbd.engine.bytemap cimport ByteMap, hash_bytes
-from lbd.engine.cluster cimport Endpoint
+from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.key cimport KeySource
 from lbd.engine.router cimport RequestView, Router
 from lbd.engine.shared cimport Shared

@@ -3,7 +3,8 @@
 
 from libc.stdint cimport uint64_t
 
-from lbd.engine.cluster cimport Cluster, Endpoint
+from lbd.engine.cluster cimport Cluster
+from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.exchange cimport Downstream, Exchange
 from lbd.engine.listener cimport Listener
 from lbd.engine.pool cimport PooledConnection, Waiter
@@ -46,7 +47,6 @@ cdef class Tunnel(Waiter):
 
     cdef int start(self, TunnelClient client) except -1
     cdef int adopt(self, Exchange x, Downstream old, bint broken, const char* early, size_t n) except -1
-    cdef int _choose_cluster(self) noexcept
     cdef int _next_endpoint(self) except -1
     cdef void _tell(self, int outcome)
     cdef int on_event(self) except -1

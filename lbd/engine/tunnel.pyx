@@ -13,7 +13,9 @@ from libc.string cimport memcpy
 cimport cython
 
 from lbd.engine cimport sys as c
-from lbd.engine.cluster cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK, Cluster, Endpoint
+from lbd.engine.cluster cimport Cluster
+from lbd.engine.endpoint cimport Endpoint
+from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK
 from lbd.engine.exchange cimport Downstream, Exchange
 from lbd.engine.key cimport KeySource
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
@@ -28,7 +30,6 @@ from lbd.engine.splice cimport (
 from lbd.engine.sys cimport monotonic_us
 
 cdef enum:
-    FALLBACK_HOPS = 4       # clusters that may stand in for each other
     BULK_READ = 32768       # a read of this size makes the direction splice
     BULK_LEAST = 4096       # splices below it, several in a row, make it copy again
     BULK_SHORT = 8
@@ -105,32 +106,18 @@ cdef class Tunnel(Waiter):
 
     cdef int start(self, TunnelClient client) except -1:
         """TCP mode: a client has been accepted."""
-        cdef int reason
+        cdef int reason = R_NONE
         self.client = client
         self.listener = client.listener
         self.idle_ms = self.listener.tunnel_ms
         self.cluster = self.listener.cluster
         client.tunnel = self
-        reason = self._choose_cluster()
+        self.cluster = self.cluster.serving(1, &reason)
         if reason:
             return self._refused(reason)
         if self.cluster.key is not None:
             self.pick_key = (<KeySource> self.cluster.key).of_address(client.peer)
         return self._next_endpoint()
-
-    cdef int _choose_cluster(self) noexcept:
-        """The listener's cluster, or its fallback. R_NONE or a Reason."""
-        cdef int reason = R_NONE
-        cdef int _hop
-        for _hop in range(FALLBACK_HOPS):
-            if not self.cluster.gated:
-                return R_NONE
-            reason = self.cluster.admit(1)
-            if reason == R_NONE or self.cluster.fallback is None:
-                return reason
-            self.cluster.stats.fallbacks += 1
-            self.cluster = self.cluster.fallback
-        return reason
 
     cdef int _next_endpoint(self) except -1:
         cdef int status

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lbd import registry
-from lbd.engine.cluster import Balancer, Endpoint
+from lbd.engine.endpoint import Balancer, Endpoint
 
 GOLDEN = 0x9E3779B97F4A7C15
 SEED = 20260401

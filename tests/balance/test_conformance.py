@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbd import registry
-from lbd.engine.cluster import Balancer
+from lbd.engine.endpoint import Balancer
 
 pytestmark = pytest.mark.parametrize("name", list(registry.BALANCERS))
 

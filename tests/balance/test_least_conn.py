@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lbd.balance.least_conn import LeastConn
 
-from lbd.engine.cluster import Endpoint
+from lbd.engine.endpoint import Endpoint
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["pick", "acquire", "release"]), st.integers(0, 1000)), max_size=150

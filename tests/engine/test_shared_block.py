@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbd.engine.cluster import Endpoint
+from lbd.engine.endpoint import Endpoint
 from lbd.engine.reasons import CODES
 from lbd.engine.router import Route
 from lbd.engine.shared import KNOWN_STATUS, Shared, bucket_bounds

@@ -24,11 +24,11 @@ LINGER_ZERO = struct.pack("ii", 1, 0)
 class Connection:
     """One accepted connection, as the endpoint sees it."""
 
-    def __init__(self, sock: socket.socket, index: int, closing: threading.Event):
-        self.sock, self.index, self.closing = sock, index, closing
+    def __init__(self, sock: socket.socket, index: int):
+        self.sock, self.index = sock, index
         self.received = bytearray()
         self.ended: str | None = None  # how lbd ended it: "fin" or "reset"
-        self.closed = False  # this side closed it
+        self.over = threading.Event()  # this side closed it
         self.head_end = 0  # where the request head read last ended in .received
         self.malformed: str | None = None  # set by http_origin when h11 refuses what came
         self.thread: threading.Thread | None = None  # runs the script
@@ -56,10 +56,14 @@ class Connection:
             return False
         return True
 
+    @property
+    def closed(self) -> bool:
+        return self.over.is_set()
+
     def close(self, reset: bool = False) -> None:
         """From a thread other than the script's this only ends the connection; the descriptor is left to the
         script's thread: closed under a thread that reads, its number may have become another socket's."""
-        self.closed = True
+        self.over.set()
         try:
             if reset:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
@@ -125,7 +129,7 @@ class Origin:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
-            connection = Connection(sock, len(self.connections), self.closing)
+            connection = Connection(sock, len(self.connections))
             script = self.scripts[min(connection.index - self.first, len(self.scripts) - 1)]
             self.connections.append(connection)
             thread = threading.Thread(target=self._run, args=(connection, script), daemon=True)
@@ -277,8 +281,8 @@ def half_close(connection: Connection) -> None:
 
 
 def stall(connection: Connection) -> None:
-    """Neither read nor write nor close until the origin is left."""
-    connection.closing.wait(4 * TIMEOUT)
+    """Neither read nor write nor close until close_all or the end of the origin."""
+    connection.over.wait(4 * TIMEOUT)
 
 
 def wait_for(event: threading.Event) -> Step:

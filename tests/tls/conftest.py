@@ -6,22 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from harness.http_origin import EchoOrigin
+from tls.fixtures import echo, world
 from tls.speaking import SECURE, Served, World
 
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """With the certificate "site" for a.test."""
-    world = World(tmp_path_factory.mktemp("world"))
-    world.add("site", "a.test")
-    return world
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[EchoOrigin]:
-    with EchoOrigin() as origin:
-        yield origin
-    assert origin.malformed == []
+__all__ = ["echo", "secure", "world"]
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,6 @@ def test_slow_reader_is_back_pressure(world: World) -> None:
         for client in clients:
             client.close()
         eventually(lambda: lbd.metric("lbd_connections_open", listener="web") == 0, "all are over")
-        origin.closing.set()
         origin.close_all()
 
 
@@ -155,5 +154,5 @@ def test_slow_endpoint_is_back_pressure(world: World) -> None:
                     client.sock.sendall(BODY[:MIB])
                     sent += MIB
             assert lbd.rss() - base < 16 * MIB
-        origin.closing.set()
+        origin.close_all()
         eventually(lambda: lbd.errors("client_gone") == 1, "the client is gone")

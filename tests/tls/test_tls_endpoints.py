@@ -167,7 +167,7 @@ def test_a_tls_endpoint_that_reads_slowly_is_back_pressure(inside: World) -> Non
                 for _ in range(64):
                     client.send(piece)
             assert lbd.rss() - base < 16 << 20
-        origin.closing.set()
+        origin.close_all()
 
 
 @pytest.mark.parametrize("size", [16_000, 16_384, 16_385, 20_000, 65_536, 100_000, 300_000])

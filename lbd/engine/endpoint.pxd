@@ -1,0 +1,56 @@
+# cython: language_level=3
+"""Endpoint, Balancer, and the Seat of the one in the other. See endpoint.pyx."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from lbd.engine.pool cimport ConnectionPool
+from lbd.engine.shared cimport EndpointState, EndpointStats
+
+
+cdef class Seat:
+    """The place of an endpoint in a balancer that wants to be told of load or latency."""
+    cdef Balancer balancer
+    cdef int index
+    cdef Seat next
+
+
+cdef class Endpoint:
+    cdef readonly str name
+    cdef readonly str address
+    cdef readonly uint32_t configured_weight
+    cdef public uint32_t weight         # what balancers go by: with slow start, penalties and what the operator set
+    cdef readonly uint32_t priority     # tier, 0 first
+    cdef readonly dict labels
+    cdef readonly str zone, region
+    cdef readonly ConnectionPool pool
+    cdef EndpointStats* stats
+    cdef EndpointState* state
+    cdef EndpointState own_state        # where there is no shared block (tests, simulator)
+    cdef EndpointStats own_stats
+    cdef readonly uint32_t active       # exchanges and tunnels under way in this worker
+    cdef readonly bint resolved         # has an address
+    cdef readonly bint usable           # resolved, wanted by the operator, healthy, not held back
+    cdef readonly bint keeps            # serves the sessions that it has: usable, or draining
+    cdef readonly bint available        # stands in a balancer now
+    cdef readonly bint on_probation     # a guard lets single exchanges through
+    cdef readonly bint foreign          # in another zone than lbd
+    cdef readonly bint removed          # no longer in the cluster
+    cdef Seat seats
+    cdef double latency_us              # averaged, where a guard wants it
+    cdef uint64_t latency_samples
+
+
+cdef class Balancer:
+    cdef readonly tuple endpoints
+    cdef readonly bint needs_key        # pick() looks at the key (a hash of something in the request)
+    cdef readonly bint tracks_load      # on_acquired and on_released are wanted
+    cdef readonly bint tracks_latency   # on_response is wanted
+    cdef const uint64_t* now_ms         # the clock: monotonic milliseconds
+    cdef uint64_t own_now
+    cdef dict slots                     # Endpoint -> index, for calls from Python
+
+    cdef int pick(self, uint64_t key, int attempt) noexcept
+    cdef void on_acquired(self, int index) noexcept
+    cdef void on_released(self, int index) noexcept
+    cdef void on_response(self, int index, uint64_t us, bint failed) noexcept
+    cdef int _slot(self, Endpoint endpoint)

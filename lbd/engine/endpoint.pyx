@@ -1,0 +1,157 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Endpoint: one server of a cluster with its live state. Balancer: what chooses among endpoints.
+
+A Balancer (lbd/balance, one algorithm per file) is told of load and latency through the Seats of an endpoint, so that it
+need not scan. It is rebuilt when endpoints or weights change; what was measured lives in the Endpoints and goes on.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from lbd.engine.pool cimport ConnectionPool
+from lbd.engine.shared cimport EndpointState, EndpointStats, Shared
+
+
+cdef class Endpoint:
+    """One server."""
+
+    def __cinit__(self, str name not None, str address not None, *, unsigned int weight=1, unsigned int priority=0,
+                  dict labels=None, ConnectionPool pool=None, Shared shared=None, str cluster="", int worker=0,
+                  bint foreign=False):
+        self.name = name
+        self.address = address
+        self.weight = self.configured_weight = weight
+        self.priority = priority
+        self.labels = labels or {}
+        self.zone = self.labels.get("zone", "")
+        self.region = self.labels.get("region", "")
+        self.foreign = foreign
+        self.pool = pool
+        self.resolved = pool is None or pool.address_len != 0
+        self.usable = self.resolved
+        self.stats = &self.own_stats
+        self.state = &self.own_state
+        if shared is not None:
+            identity = f"{cluster}/{name}"
+            self.stats = <EndpointStats*> shared.find("endpoint", identity, sizeof(EndpointStats), worker)
+            self.state = <EndpointState*> shared.find("endpoint_state", identity, sizeof(EndpointState), 0)
+        if pool is not None:
+            pool.stats = self.stats
+
+    def resolve(self, str host, int port):
+        """The address is known (now); Cluster.refresh lets it be picked."""
+        self.pool.set_address(host, port)
+        self.resolved = True
+
+    def reconfigure(self, *, unsigned int weight, unsigned int priority, dict labels):
+        """Take over settings that changed without a new identity."""
+        self.configured_weight = weight
+        self.priority = priority
+        self.labels = labels
+        self.zone = labels.get("zone", "")
+        self.region = labels.get("region", "")
+
+    def __repr__(self):
+        return f"<Endpoint {self.name} weight={self.weight} active={self.active}>"
+
+    @property
+    def wanted_weight(self):
+        """As configured, or as set at run time."""
+        return self.state.weight - 1 if self.state.weight else self.configured_weight
+
+    @property
+    def health(self):
+        """What the active checks say: `unknown`, `up` or `down`."""
+        return ("unknown", "up", "down")[self.state.health]
+
+    @property
+    def admin(self):
+        """What the operator wants: `ready`, `draining` or `disabled`."""
+        return ("ready", "draining", "disabled")[self.state.admin]
+
+    @property
+    def up_since(self):
+        """Milliseconds on the monotonic clock, 0 = from the beginning."""
+        return self.state.up_since
+
+    @property
+    def rtt(self):
+        """Seconds to connect, averaged over active checks; None when not measured."""
+        return self.state.rtt_us / 1e6 if self.state.rtt_us else None
+
+    def set_health(self, str health):
+        self.state.health = ("unknown", "up", "down").index(health)
+
+    def set_admin(self, str admin):
+        self.state.admin = ("ready", "draining", "disabled").index(admin)
+
+    def set_weight(self, weight):
+        """A weight that stands until it is set again; None: as configured."""
+        self.state.weight = 0 if weight is None else <uint32_t> weight + 1
+
+
+cdef class Seat:
+    """See cluster.pxd."""
+
+
+cdef class Balancer:
+    """Base of all algorithms: `endpoints` are those with weight > 0 that may be picked."""
+
+    def __cinit__(self, endpoints=(), *args, **kwargs):
+        self.endpoints = tuple(endpoints)
+        self.now_ms = &self.own_now
+
+    def __repr__(self):
+        return f"<{type(self).__name__} of {len(self.endpoints)}>"
+
+    cdef int pick(self, uint64_t key, int attempt) noexcept:
+        """Index of an endpoint in O(1), or -1 when there is none. It need not look at the endpoint itself, which in a
+        large cluster is in no cache. attempt: 0 for the first choice, n for the n-th alternative to it."""
+        return -1
+
+    cdef void on_acquired(self, int index) noexcept:
+        """An exchange goes to it; Endpoint.active has been counted."""
+        pass
+
+    cdef void on_released(self, int index) noexcept:
+        pass
+
+    cdef void on_response(self, int index, uint64_t us, bint failed) noexcept:
+        """An attempt has ended: the time to the first byte of its response, or until it failed."""
+        pass
+
+    cdef int _slot(self, Endpoint endpoint):
+        if self.slots is None:
+            self.slots = {each: i for i, each in enumerate(self.endpoints)}
+        return self.slots.get(endpoint, -1)
+
+    # The same calls for tests, the simulator and explain, which run outside of the engine.
+    def pick_one(self, uint64_t key=0, int attempt=0):
+        cdef int index = self.pick(key, attempt)
+        return None if index < 0 else self.endpoints[index]
+
+    def pick_many(self, long times):
+        """Pick again and again (bench/micro)."""
+        cdef long i
+        for i in range(times):
+            self.pick(<uint64_t> i * 0x9E3779B97F4A7C15ULL, 0)
+
+    def acquire_one(self, Endpoint endpoint):
+        cdef int index = self._slot(endpoint)
+        endpoint.active += 1
+        if index >= 0:
+            self.on_acquired(index)
+
+    def release_one(self, Endpoint endpoint):
+        cdef int index = self._slot(endpoint)
+        endpoint.active -= 1
+        if index >= 0:
+            self.on_released(index)
+
+    def respond_one(self, Endpoint endpoint, double seconds, bint failed=False):
+        cdef int index = self._slot(endpoint)
+        if index >= 0:
+            self.on_response(index, <uint64_t> (seconds * 1e6), failed)
+
+    def set_time(self, double seconds):
+        """The balancer's clock, for those without a reactor."""
+        self.own_now = <uint64_t> (seconds * 1000)
