@@ -87,7 +87,7 @@ def chaotic(random: Random) -> Step:
                 at = match.end()
                 data, over = spoil(random, answer(random, match[1]))
                 size = random.choice((1 << 20, 1 << 20, 7000, max(1, len(data) // 5)))
-                if NOT_ASKED in data:  # later, it might meet the next request on its way: nobody can tell then
+                if NOT_ASKED in data:  # later, it might meet the next request on its way
                     size = len(data)
                 if not all(connection.send(data[i : i + size]) for i in range(0, len(data), size)):
                     return None
