@@ -16,6 +16,9 @@ from pydantic_core import InitErrorDetails
 from lbd.config import units
 from lbd.config.messages import Location, at_key, at_value, suggest
 from lbd.config.patterns import parse_field_name
+from lbd.config.resilience_rules import check_resilience
+from lbd.config.shapes import get as _get
+from lbd.config.shapes import items as _items
 from lbd.config.units import shorten
 
 
@@ -32,6 +35,7 @@ def check(data: Any) -> list[InitErrorDetails]:
         found += _check_listener(("listeners", index), listener, clusters)
     for index, cluster in _items(data, "clusters"):
         found += _check_cluster(("clusters", index), cluster)
+        found += check_resilience(("clusters", index), cluster, clusters, data)
     return found
 
 
@@ -203,14 +207,3 @@ def _not_empty(data: Any, collection: str, at: Location) -> Iterator[InitErrorDe
     # not as min_length in the schema: pydantic counts valid items, and would call a list of errors empty
     if _get(data, collection) in ([], ()):
         yield at_value((*at, collection), "must not be empty")
-
-
-def _items(data: Any, key: str) -> list[tuple[int, Any]]:
-    value = _get(data, key)
-    return list(enumerate(value)) if isinstance(value, (list, tuple)) else []
-
-
-def _get(data: Any, key: str, default: Any = None) -> Any:
-    if isinstance(data, dict):
-        return data.get(key, default)
-    return getattr(data, key, default) if isinstance(data, BaseModel) else default

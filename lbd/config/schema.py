@@ -26,8 +26,10 @@ from pydantic import (
 
 from lbd.config import rules
 from lbd.config.balancer import BalancerChoice, BalancerSetting
+from lbd.config.health import AdaptiveLimit, Breaker, HealthCheck, PassiveCheck, PassiveCheckSetting
 from lbd.config.messages import OFF, ON, merge_errors
-from lbd.config.resilience import Retry, RetryBudget
+from lbd.config.placement import Regions, Zones
+from lbd.config.resilience import Retry, RetryBudget, Status
 from lbd.config.transport import (
     Acme,
     ClusterHttp2,
@@ -60,6 +62,7 @@ from lbd.config.types import (
     Methods,
     Networks,
     PathPatterns,
+    Percentage,
     Port,
     PositiveDuration,
     QueryName,
@@ -316,6 +319,10 @@ class Endpoint(Settings):
     name: Identifier | None = Field(
         default=None, description="Name in logs and metrics; the address when absent."
     )
+    priority: Annotated[Integer, Field(ge=0, le=15)] = Field(
+        default=0, description="Tier: those of 0 serve first, the next ones what these cannot."
+    )
+    health_check: bool = Field(default=True, description="Whether the cluster's `health_check` is for it.")
 
 
 def _read_endpoint(value: Any) -> Any:
@@ -357,6 +364,13 @@ class Connections(Settings):
     )
 
 
+class Fallback(Settings):
+    """What serves while a cluster takes none: its breaker is open, a limit reached, or no endpoint left."""
+
+    cluster: Identifier | None = Field(default=None, description="Another cluster.")
+    respond: Respond | None = Field(default=None, description="Fixed answer.")
+
+
 class Cluster(Settings):
     """A named group of endpoints."""
 
@@ -382,6 +396,35 @@ class Cluster(Settings):
         default=ClusterTimeouts(), description="How long to wait for an endpoint."
     )
     connections: Connections = Field(default=Connections(), description="Connections to each endpoint.")
+    health_check: HealthCheck | None = Field(
+        default=None, description="Active checks of the endpoints; none when absent."
+    )
+    passive_check: PassiveCheckSetting = Field(
+        default=PassiveCheck(), description="`off`, or when endpoints are held back by how requests end."
+    )
+    breaker: Breaker | None = Field(default=None, description="Circuit breaker; none when absent.")
+    fallback: Fallback | None = Field(
+        default=None, description="What serves while this cluster cannot; 503 when absent."
+    )
+    failure_statuses: tuple[Status, ...] = Field(
+        default=(502, 503, 504), description="Responses that count as failures of the endpoint."
+    )
+    adaptive_limit: AdaptiveLimit | None = Field(
+        default=None, description="Limit of exchanges that finds itself; more are answered with 503."
+    )
+    slow_start: PositiveDuration | None = Field(
+        default=None, description="How long an endpoint that comes up gets less than its share."
+    )
+    overprovision: Annotated[float, Field(ge=1, le=10)] = Field(
+        default=1.4, description="A tier (or local zone) with this many times what it needs spills nothing."
+    )
+    zones: Zones | None = Field(default=None, description="How zones share; they do not matter when absent.")
+    regions: Regions | None = Field(
+        default=None, description="Which region serves; they do not matter when absent."
+    )
+    panic_threshold: Percentage | None = Field(
+        default=None, description="With a smaller share of usable endpoints all of them serve; absent: never."
+    )
     retry: Retry = Field(default=Retry(), description="When a request is sent again.")
     retry_budget: RetryBudget = Field(
         default=RetryBudget(), description="How many further attempts there may be."
@@ -408,6 +451,8 @@ class Config(Settings):
         BeforeValidator(_read_workers),
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
     ] = Field(default=1, description="Worker processes; this version supports 1.")
+    zone: Identifier | None = Field(default=None, description="The zone where lbd itself runs.")
+    region: Identifier | None = Field(default=None, description="The region where lbd itself runs.")
     environment: str | None = Field(default=None, description="A label such as production or staging.")
     admin: Admin | None = Field(
         default=None, description="Admin listener with metrics and probes; absent = none."

@@ -47,6 +47,8 @@ _LARGEST = 2**63 - 1
 
 PERCENTAGE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,6})?%$"
 _PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s?%")
+STATUS_RANGE_PATTERN = r"^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$"
+_STATUS_RANGE = re.compile(r"([1-5][0-9][0-9])(?:\s?-\s?([1-5][0-9][0-9]))?")
 _COMPARISON = re.compile(r"(<=|>=|<|>)\s*(\S.*)")
 SIZE_COMPARISON_PATTERN = r"^(<=|>=|<|>) *[0-9]+(\.[0-9]+)? ?([kKMGT]B|[KMGT]iB|B)?$"
 
@@ -309,3 +311,14 @@ def is_ip(host: str) -> bool:
     except ValueError:
         return False
     return "%" not in host  # a scope id is no part of a portable configuration
+
+
+def parse_status_range(value: object) -> tuple[int, int]:
+    """`200` or `200-399` -> (first, last), both of them included."""
+    match = _STATUS_RANGE.fullmatch(str(value).strip()) if isinstance(value, (str, int)) else None
+    if match is None or isinstance(value, bool):
+        raise BadValue("must be a status code such as 200, or a range such as 200-399")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first:
+        raise BadValue("the range ends before it begins")
+    return first, last

@@ -15,6 +15,7 @@ from pathlib import Path
 from lbd import registry
 from lbd.config import resilience, schema, transport
 from lbd.config.units import is_ip, join_address, split_address
+from lbd.control.resilience import adaptive_limit, breaker, divider, passive_guard
 from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
 from lbd.engine.accesslog import LogWriter, TextLog
@@ -55,6 +56,7 @@ GRPC_CODES = {
 }
 
 Addresses = Mapping[str, str]
+PoolMaker = Callable[[schema.Cluster, schema.Endpoint], ConnectionPool]
 
 
 @dataclass(slots=True)
@@ -85,7 +87,10 @@ def compile_runtime(
     """
     runtime = Runtime(config)
     for cluster in config.clusters:
-        runtime.clusters[cluster.name] = _cluster(cluster, reactor, shared, addresses, worker)
+        runtime.clusters[cluster.name] = _cluster(cluster, config, reactor, shared, addresses, worker)
+    for cluster in config.clusters:
+        if cluster.fallback is not None:
+            runtime.clusters[cluster.name].set_fallback(*_fallback(cluster.fallback, runtime.clusters))
     for listener in config.listeners:
         tls = server_tls(listener, ticket_keys(ticket_secret, now)) if listener.tls is not None else None
         runtime.listeners[listener.name] = _listener(
@@ -99,8 +104,20 @@ def milliseconds(seconds: float | None) -> int:
     return 0 if seconds is None else max(1, round(seconds * 1000))
 
 
+def _fallback(
+    setting: schema.Fallback, clusters: Mapping[str, Cluster]
+) -> tuple[Cluster | None, Respond | None]:
+    respond = _respond(setting.respond) if setting.respond is not None else None
+    return clusters[setting.cluster] if setting.cluster else None, respond
+
+
 def _cluster(
-    setting: schema.Cluster, reactor: Reactor, shared: Shared, addresses: Addresses, worker: int
+    setting: schema.Cluster,
+    config: schema.Config,
+    reactor: Reactor,
+    shared: Shared,
+    addresses: Addresses,
+    worker: int,
 ) -> Cluster:
     tls = client_tls(setting) if setting.tls is not None else None
     endpoints = [
@@ -108,7 +125,9 @@ def _cluster(
             endpoint.name or endpoint.address,
             endpoint.address,
             weight=endpoint.weight,
+            priority=endpoint.priority,
             labels=dict(endpoint.labels),
+            foreign=bool(config.zone) and endpoint.labels.get("zone", config.zone) != config.zone,
             pool=_pool(setting, endpoint, reactor, addresses, tls),
             shared=shared,
             cluster=setting.name,
@@ -127,6 +146,12 @@ def _cluster(
         reactor=reactor,
         shared=shared,
         worker=worker,
+        new_divide=divider(setting, config),
+        passive=passive_guard(setting),
+        breaker=breaker(setting),
+        limiter=adaptive_limit(setting),
+        failure_statuses=setting.failure_statuses,
+        measures=setting.regions is not None,
         retry=_retry(setting.retry),
         budget=RetryBudget(setting.retry_budget.ratio, setting.retry_budget.per_second),
         max_requests=setting.max_requests or 0,
@@ -194,6 +219,18 @@ def _pool(
         congestion=socket.congestion.encode() if socket.congestion else None,
         fast_open=socket.fast_open > 0,
     )
+
+
+def pool_maker(reactor: Reactor) -> PoolMaker:
+    """Makes pools without an address, which get theirs later. Pools of one cluster share its TLS context."""
+    known: dict[str, ClientTls] = {}
+
+    def make(setting: schema.Cluster, endpoint: schema.Endpoint) -> ConnectionPool:
+        if setting.tls is not None and setting.name not in known:
+            known[setting.name] = client_tls(setting)
+        return _pool(setting, endpoint, reactor, {}, known[setting.name] if setting.tls is not None else None)
+
+    return make
 
 
 def _listener(

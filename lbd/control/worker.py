@@ -16,7 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lbd.config import schema
-from lbd.control.compile import Runtime, compile_runtime
+from lbd.control.checks import Checks
+from lbd.control.compile import Runtime, compile_runtime, pool_maker
+from lbd.control.events import ClusterEvents
 from lbd.control.resolve import hosts_of, keep_resolving, resolve_hosts
 from lbd.control.sockets import bound_address, listen, unlink_unix
 from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
@@ -47,6 +49,7 @@ class Worker:
         self.acceptors: list[Acceptor] = []
         self.draining = False
         self.keeper = _keeper(config, log)
+        self.checks: Checks | None = None
         self._resolving: asyncio.Task[None] | None = None
         self._rotating: asyncio.Task[None] | None = None
 
@@ -73,6 +76,7 @@ class Worker:
         self._watch_problems(self.runtime)
         self._bind(self.runtime)
         self._start_tls(self.runtime)
+        self._start_checks(self.runtime)
         self.reactor.start()
         if any(not e.resolved for c in self.runtime.clusters.values() for e in c.endpoints):
             self._resolving = asyncio.create_task(
@@ -97,6 +101,13 @@ class Worker:
                     f"listener {listener_setting.name}: ocsp_stapling does nothing: authorities end OCSP "
                     "in favour of short-lived certificates and CRLs (Let's Encrypt did in 2025)"
                 )
+
+    def _start_checks(self, runtime: Runtime) -> None:
+        checks = self.checks = Checks(self.reactor, pool_maker(self.reactor))
+        for setting in self.config.clusters:
+            cluster = runtime.clusters[setting.name]
+            cluster.on_change = ClusterEvents(self.log, partial(checks.follow, setting))
+            checks.follow(setting, cluster)
 
     def _start_tls(self, runtime: Runtime) -> None:
         targets = {name: one.tls for name, one in runtime.listeners.items() if one.tls is not None}
@@ -187,6 +198,8 @@ class Worker:
                 task.cancel()
         if self.keeper is not None:
             await self.keeper.stop()
+        if self.checks is not None:
+            self.checks.stop()
         self.reactor.stop()
         if self.runtime is not None:
             for writer in self.runtime.log_writers.values():

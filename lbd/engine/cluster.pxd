@@ -21,7 +21,7 @@ cdef class Cluster(Handler):
     cdef readonly bytes host            # rewritten Host, or None
     cdef object balancer_class
     cdef dict options
-    cdef object divide                  # (endpoints, now in ms) -> Division, see balance/division.py
+    cdef object new_divide              # () -> the `divide` of a Selection, see balance/division.py
     cdef Reactor reactor                # or None: then changes take effect at once
     cdef Shared shared
     cdef ClusterState* state
@@ -31,6 +31,7 @@ cdef class Cluster(Handler):
     cdef Timer timer
     cdef bint dirty
     cdef uint8_t[75] failure_statuses   # bit set: responses that count as failures of the endpoint
+    cdef readonly bint measures         # Endpoint.recent is wanted
     cdef readonly bint watched          # somebody wants to know how attempts end
     cdef readonly Guard passive         # holds endpoints back, or None
     cdef readonly Guard breaker         # holds the cluster back, or None
@@ -61,4 +62,5 @@ cdef class Cluster(Handler):
     cdef void release(self, Endpoint endpoint) noexcept
     cdef void on_outcome(self, Endpoint endpoint, int outcome, uint64_t us) noexcept
     cdef void hold_back(self, Endpoint endpoint) noexcept
+    cdef void tell(self, str kind, Endpoint endpoint) noexcept
     cdef void mark_dirty(self) noexcept

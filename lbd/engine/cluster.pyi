@@ -30,7 +30,8 @@ class Cluster:
     active: int
     gated: bool
     watched: bool
-    on_change: Callable[[Cluster, str, str], None] | None
+    measures: bool
+    on_change: Callable[[Cluster, str, Endpoint | None], None] | None
     def __init__(
         self,
         name: str,
@@ -38,7 +39,7 @@ class Cluster:
         *,
         balancer_class: type[Balancer],
         options: Mapping[str, Any] | None = None,
-        divide: Callable[[Sequence[Endpoint], int], Division] = ...,
+        new_divide: Callable[[], Callable[[Sequence[Endpoint], int], Division]] | None = None,
         protocol: Protocol | None = None,
         host: bytes | None = None,
         reactor: Reactor | None = None,
@@ -54,6 +55,7 @@ class Cluster:
         retry: RetryPolicy | None = None,
         budget: RetryBudget | None = None,
         failure_statuses: Iterable[int] = (502, 503, 504),
+        measures: bool = False,
         key: Any = None,
         sticky: Any = None,
     ) -> None: ...

@@ -3,8 +3,8 @@
 
 Strategy: a request only picks: a part of the Selection by its share, an endpoint by the part's Balancer, both O(1).
 Whatever may change which endpoints serve (health, ejection, drain, weight, slow start, another region) marks the cluster
-dirty; at the end of the round it is divided anew: the settings' `divide` says which endpoints stand in which part with
-which weight, and new Balancers are built. Their measurements live in the Endpoints and go on.
+dirty; at the end of the round it is divided anew: a `divide` (balance/division.py) says which endpoints stand in which
+part with which weight, and new Balancers are built. Their measurements live in the Endpoints and go on.
 
 Guards are told how attempts ended, and hold back endpoints or the whole cluster.
 """
@@ -37,11 +37,11 @@ cdef enum:
 cdef class Cluster(Handler):
     """Its endpoints change by discovery and reload, its selection with them; the rest is as compiled."""
 
-    def __cinit__(self, str name not None, endpoints, *, balancer_class, dict options=None, divide=divide_plain,
+    def __cinit__(self, str name not None, endpoints, *, balancer_class, dict options=None, new_divide=None,
                   Protocol protocol=None, bytes host=None, Reactor reactor=None, Shared shared=None, int worker=0,
                   response_ms=0, body_ms=0, queue_ms=0, max_requests=0, Guard passive=None, Guard breaker=None,
                   ConcurrencyLimit limiter=None, RetryPolicy retry=None, RetryBudget budget=None,
-                  failure_statuses=(502, 503, 504), key=None, sticky=None):
+                  failure_statuses=(502, 503, 504), bint measures=False, key=None, sticky=None):
         cdef int status
         self.name = name
         for status in failure_statuses:
@@ -60,11 +60,12 @@ cdef class Cluster(Handler):
         self.limiter = limiter
         self.retry = retry
         self.budget = budget
-        self.watched = passive is not None or breaker is not None or limiter is not None
-        self.gated = breaker is not None or limiter is not None or max_requests != 0
+        self.gated = (breaker is not None and breaker.gates) or limiter is not None or max_requests != 0
+        self.measures = measures or (passive is not None and passive.measures)
+        self.watched = passive is not None or breaker is not None or limiter is not None or self.measures
         self.balancer_class = balancer_class
         self.options = options or {}
-        self.divide = divide
+        self.new_divide = new_divide or (lambda: divide_plain)
         self.key = key
         self.sticky = sticky
         self.seed = monotonic_us() | 1
@@ -75,8 +76,11 @@ cdef class Cluster(Handler):
             self.state = <ClusterState*> shared.find("cluster_state", name, sizeof(ClusterState), 0)
         self.timer.owner = <void*> self
         self.timer.bare = True
-        self.selection = Selection()
+        self.selection = Selection(self.new_divide())
         self.subsets = {}
+        for guard in (passive, breaker):
+            if guard is not None:
+                guard.bind(self)
         self.refresh()
 
     def __dealloc__(self):
@@ -105,6 +109,7 @@ cdef class Cluster(Handler):
         if found is None:
             wanted = {name: values if isinstance(values, tuple) else (values,) for name, values in labels.items()}
             found = self.subsets[key] = Selection(
+                self.new_divide(),
                 lambda endpoint: all(endpoint.labels.get(name) in values for name, values in wanted.items()))
             self.refresh()
         return found
@@ -122,6 +127,7 @@ cdef class Cluster(Handler):
                     endpoint.pool.close_idle()
         self.endpoints = tuple(endpoints)
         self.refresh()
+        self.tell("members", None)
 
     def refresh(self):
         """Look at the state of all endpoints and build the selections anew."""
@@ -138,13 +144,15 @@ cdef class Cluster(Handler):
             endpoint.available = False
         for selection in (self.selection, *self.subsets.values()):
             members = self.endpoints if selection.wants is None else [e for e in self.endpoints if selection.wants(e)]
-            division = self.divide(members, now)
-            was = selection.panic
+            division = selection.divide(members, now)
+            was = (selection.panic, selection.region)
             selection.set_parts([(name, share, self._seat(part)) for name, share, part in division.parts],
-                                division.panic)
+                                division.panic, division.region)
             due = _sooner(due, division.next_change)
-            if selection.panic != was:
+            if selection.panic != was[0]:
                 self._tell_panic(selection)
+            if was[1] and selection.region != was[1]:
+                self.tell(f"region {selection.region or 'none'}", None)
         for guard in (self.passive, self.breaker):
             if guard is not None:
                 due = _sooner(due, guard.next_change(self.endpoints, now))
@@ -190,8 +198,12 @@ cdef class Cluster(Handler):
             self.state.panic = selection.panic
         if selection.panic:
             self.state.panics += 1
+        self.tell("panic begins" if selection.panic else "panic ends", None)
+
+    cdef void tell(self, str kind, Endpoint endpoint) noexcept:
+        """Something that an operator wants to hear of."""
         if self.on_change is not None:
-            self.on_change(self, "panic", "begins" if selection.panic else "ends")
+            self.on_change(self, kind, endpoint)
 
     cdef uint64_t now(self) noexcept:
         return self.reactor.wheel.now if self.reactor is not None else self.own_now
@@ -223,8 +235,7 @@ cdef class Cluster(Handler):
 
     cdef void hold_back(self, Endpoint endpoint) noexcept:
         """A guard has had enough of it: not picked from now on, out of the selection with the end of this round."""
-        if endpoint is not None:
-            endpoint.available = False
+        endpoint.available = False
         self.mark_dirty()
 
     cdef int on_round_end(self) except -1:
@@ -344,6 +355,8 @@ cdef class Cluster(Handler):
         cdef Seat seat = endpoint.seats
         cdef uint64_t now = self.now()
         if outcome != OUTCOME_NONE:
+            if self.measures:
+                endpoint.note(outcome == OUTCOME_FAILED, us, now)
             while seat is not None:
                 if seat.balancer.tracks_latency:
                     seat.balancer.on_response(seat.index, us, outcome == OUTCOME_FAILED)

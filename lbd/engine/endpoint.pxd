@@ -7,6 +7,12 @@ from lbd.engine.pool cimport ConnectionPool
 from lbd.engine.shared cimport EndpointState, EndpointStats
 
 
+cdef struct Recent:                     # exchanges of late in this worker, older ones counting less and less
+    double requests, failures
+    double us                           # of all of them, to the first byte of the response
+    uint64_t at                         # ms: what the figures are decayed to
+
+
 cdef class Seat:
     """The place of an endpoint in a balancer that wants to be told of load or latency."""
     cdef Balancer balancer
@@ -36,8 +42,10 @@ cdef class Endpoint:
     cdef readonly bint foreign          # in another zone than lbd
     cdef readonly bint removed          # no longer in the cluster
     cdef Seat seats
-    cdef double latency_us              # averaged, where a guard wants it
-    cdef uint64_t latency_samples
+    cdef public str trouble             # what the last active check found wrong, or None
+    cdef Recent recent                  # kept up where somebody wants it
+
+    cdef void note(self, bint failed, uint64_t us, uint64_t now) noexcept
 
 
 cdef class Balancer:

@@ -5,10 +5,13 @@ A Balancer (lbd/balance, one algorithm per file) is told of load and latency thr
 need not scan. It is rebuilt when endpoints or weights change; what was measured lives in the Endpoints and goes on.
 """
 
+from libc.math cimport exp
 from libc.stdint cimport uint32_t, uint64_t
 
 from lbd.engine.pool cimport ConnectionPool
 from lbd.engine.shared cimport EndpointState, EndpointStats, Shared
+
+cdef double RECENT_MS = 10_000      # after so long, what was noted counts 1/e
 
 
 cdef class Endpoint:
@@ -77,6 +80,27 @@ cdef class Endpoint:
     def rtt(self):
         """Seconds to connect, averaged over active checks; None when not measured."""
         return self.state.rtt_us / 1e6 if self.state.rtt_us else None
+
+    @property
+    def recent_requests(self):
+        """(how many, share that failed, mean seconds to the first byte) of late; older ones count less."""
+        cdef Recent* recent = &self.recent
+        if recent.requests < 0.5:
+            return (recent.requests, 0.0, 0.0)
+        return (recent.requests, recent.failures / recent.requests, recent.us / recent.requests / 1e6)
+
+    cdef void note(self, bint failed, uint64_t us, uint64_t now) noexcept:
+        cdef Recent* recent = &self.recent
+        cdef double left
+        if now != recent.at:
+            left = exp(-<double> (now - recent.at) / RECENT_MS)
+            recent.requests *= left
+            recent.failures *= left
+            recent.us *= left
+            recent.at = now
+        recent.requests += 1
+        recent.failures += failed
+        recent.us += us
 
     def set_health(self, str health):
         self.state.health = ("unknown", "up", "down").index(health)

@@ -1,8 +1,12 @@
 from collections.abc import Sequence
 
+from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 
 class Guard:
+    measures: bool
+    gates: bool
+    def bind(self, cluster: Cluster) -> None: ...
     def next_change(self, endpoints: Sequence[Endpoint], now: int) -> int: ...
 
 class ConcurrencyLimit:

@@ -26,8 +26,11 @@ cdef class Guard:
         """Is it on probation: in the selection, but each exchange has to be admitted?"""
         return False
 
+    def bind(self, cluster):
+        """The cluster that it watches; once, before anything else."""
+
     def next_change(self, endpoints, now):
-        """When (ms) the guard changes its mind by itself; 0 = never."""
+        """Look at all endpoints. When (ms) the guard wants to look again, or changes its mind by itself; 0 = never."""
         return 0
 
 

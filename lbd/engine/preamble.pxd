@@ -4,3 +4,4 @@
 from lbd.engine.exchange cimport Downstream
 
 cdef size_t write_preamble(char* out, int version, Downstream client, const char* request_id) noexcept
+cdef size_t write_unknown(char* out, int version) noexcept

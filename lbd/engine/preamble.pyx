@@ -48,3 +48,12 @@ cdef size_t write_preamble(char* out, int version, Downstream client, const char
     return write_proxy_v2(out, source, client.peer_port, local, port, <const char*> alpn, <size_t> alpn_len,
                           name, strlen(name) if name != NULL else 0, request_id, 32 if request_id != NULL else 0,
                           client.secure)
+
+
+cdef size_t write_unknown(char* out, int version) noexcept:
+    """The same for a connection that is about no client: lbd's own checks."""
+    cdef uint8_t[16] nowhere
+    memset(nowhere, 0, 16)
+    if version == 1:
+        return write_proxy_v1(out, NULL, 0, nowhere, 0)
+    return write_proxy_v2(out, NULL, 0, nowhere, 0, NULL, 0, NULL, 0, NULL, 0, False)

@@ -11,6 +11,8 @@ cdef class Selection:
     cdef readonly tuple names           # of the parts: tiers, zones
     cdef readonly tuple shares          # of the parts, summing up to 1
     cdef readonly bint panic
+    cdef readonly str region            # in use, empty where there are none
+    cdef object divide
     cdef object wants                   # which endpoints it is about, or None: all
     cdef Balancer only                  # the one part, or None
     cdef uint32_t[16] bounds            # of the parts, cumulated, of 2^32

@@ -6,8 +6,13 @@ class Division:
     parts: list[tuple[str, float, list[Endpoint]]]
     panic: bool
     next_change: int
+    region: str
     def __init__(
-        self, parts: list[tuple[str, float, list[Endpoint]]], panic: bool = False, next_change: int = 0
+        self,
+        parts: list[tuple[str, float, list[Endpoint]]],
+        panic: bool = False,
+        next_change: int = 0,
+        region: str = "",
     ) -> None: ...
 
 def divide_plain(endpoints: Sequence[Endpoint], now: int) -> Division: ...
@@ -17,5 +22,6 @@ class Selection:
     names: tuple[str, ...]
     shares: tuple[float, ...]
     panic: bool
+    region: str
     @property
     def endpoints(self) -> tuple[Endpoint, ...]: ...

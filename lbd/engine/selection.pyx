@@ -11,16 +11,20 @@ cdef enum:
 
 
 cdef class Selection:
-    """Which endpoints of a cluster serve, in parts with shares. Rebuilt by its cluster."""
+    """Which endpoints of a cluster serve, in parts with shares. Rebuilt by its cluster.
 
-    def __cinit__(self, wants=None):
+    divide: (endpoints, now in ms) -> Division; wants: which endpoints of the cluster it is about, None = all."""
+
+    def __cinit__(self, divide, wants=None):
+        self.divide = divide
         self.wants = wants
+        self.region = ""
         self.parts = self.names = self.shares = ()
 
     def __repr__(self):
         return f"<Selection {' '.join(f'{n}={s:.0%}' for n, s in zip(self.names, self.shares))}>"
 
-    def set_parts(self, parts, bint panic):
+    def set_parts(self, parts, bint panic, str region):
         """parts: [(name, share, Balancer)], at most PARTS_MAX; shares of any scale."""
         cdef double total = sum([share for _, share, _ in parts])
         cdef double upto = 0
@@ -35,6 +39,7 @@ cdef class Selection:
         self.shares = tuple([share / total for _, share, _ in parts])
         self.only = self.parts[0] if len(parts) == 1 else None
         self.panic = panic
+        self.region = region
 
     @property
     def endpoints(self):
@@ -57,11 +62,12 @@ cdef class Selection:
 
 
 class Division:
-    """What `divide` answers: parts [(name, share, endpoints)], and whether health is being ignored."""
+    """What `divide` answers: parts [(name, share, endpoints)], whether health is being ignored, and the region in use."""
 
-    __slots__ = ("next_change", "panic", "parts")
+    __slots__ = ("next_change", "panic", "parts", "region")
 
-    def __init__(self, parts, panic=False, next_change=0):
+    def __init__(self, parts, panic=False, next_change=0, region=""):
+        self.region = region
         self.parts = parts
         self.panic = panic
         self.next_change = next_change      # ms on the clock, 0 = none

@@ -72,8 +72,8 @@ cdef struct Circuit:            # one for all workers, see health/circuit.pyx
     uint32_t probes_ok
     uint32_t probes_failed
     uint64_t window             # ms: start of the window that is counted now
-    uint32_t ok
-    uint32_t failed
+    uint32_t ok, failed
+    uint32_t ok_before, failed_before   # in the window before
     uint64_t opened             # times in all
     uint64_t last_failure       # ms
 
@@ -94,8 +94,6 @@ cdef struct ClusterState:       # one for all workers
     uint64_t panics             # times it began to ignore health
     uint32_t panic              # gauge: does it ignore health now
     uint32_t ejected            # gauge: endpoints held back by passive checks
-    uint32_t region             # 1 + index of the region in use, 0 = none
-    uint32_t reserved
 
 cdef struct ClusterStats:       # one per worker
     uint64_t active             # gauge: exchanges and tunnels under way
@@ -107,6 +105,7 @@ cdef struct ClusterStats:       # one per worker
     uint64_t shed               # refused for overload
     uint64_t broken             # refused by the breaker
     uint64_t fallbacks
+    uint64_t ejections_denied   # by the share that may be out
     uint64_t panic_picks
     uint64_t cross_zone         # picks outside of lbd's own zone
     uint64_t sticky_kept        # sessions that reached their endpoint again

@@ -50,6 +50,10 @@ cdef list _histogram(const Histogram* h):
     return [h.sum_us / 1e6, [h.buckets[i] for i in range(BUCKETS)]]
 
 
+cdef list _circuit(const Circuit* circuit):
+    return [circuit.state, circuit.opened]
+
+
 def _merge(total, part):
     """Sum records field by field (numbers and nested lists)."""
     if isinstance(total, list):
@@ -110,11 +114,27 @@ cdef class Shared:
         cdef ListenerStats* listener
         cdef EndpointStats* endpoint
         cdef ClusterStats* cluster
+        cdef ClusterState* state
+        cdef EndpointState* one
         if kind == "cluster":
             cluster = <ClusterStats*> (self.base + offset)
             return {
                 "retries": [cluster.retries[i] for i in range(16)], "retries_denied": cluster.retries_denied,
                 "hedges": cluster.hedges, "hedges_won": cluster.hedges_won, "shed": cluster.shed,
+                "broken": cluster.broken, "fallbacks": cluster.fallbacks, "panic_picks": cluster.panic_picks,
+                "ejections_denied": cluster.ejections_denied, "cross_zone": cluster.cross_zone,
+                "sticky_kept": cluster.sticky_kept, "sticky_lost": cluster.sticky_lost,
+            }
+        if kind == "cluster_state":
+            state = <ClusterState*> (self.base + offset)
+            return {"breaker": _circuit(&state.breaker), "panics": state.panics, "panic": state.panic,
+                    "ejected": state.ejected}
+        if kind == "endpoint_state":
+            one = <EndpointState*> (self.base + offset)
+            return {
+                "health": one.health, "admin": one.admin, "weight": one.weight, "rtt_us": one.rtt_us,
+                "checks_ok": one.checks_ok, "checks_failed": one.checks_failed,
+                "ejection": _circuit(&one.ejection), "breaker": _circuit(&one.breaker),
             }
         if kind == "route":
             route = <RouteStats*> (self.base + offset)

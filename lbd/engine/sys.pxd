@@ -50,6 +50,9 @@ cdef extern from * nogil:
     int AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC
     int SOL_SOCKET, SO_ERROR, SO_LINGER, SHUT_RD, SHUT_WR, SHUT_RDWR, IPPROTO_TCP, TCP_NODELAY
     int SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT, TCP_CONGESTION, TCP_FASTOPEN_CONNECT
+    int TCP_INFO
+    struct tcp_info:
+        uint32_t tcpi_rtt                   # microseconds, smoothed
     int getsockname(int, sockaddr*, socklen_t*)
     int MSG_NOSIGNAL, MSG_DONTWAIT, MSG_PEEK
 
@@ -83,6 +86,7 @@ cdef extern from * nogil:
     int fcntl(int, int, ...)
     const char* inet_ntop(int, const void*, char*, socklen_t)
     uint16_t ntohs(uint16_t)
+    uint16_t htons(uint16_t)
     uint32_t ntohl(uint32_t)
 
     ssize_t splice(int, void*, int, void*, size_t, unsigned int)

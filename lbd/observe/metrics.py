@@ -24,6 +24,7 @@ from lbd.engine.reactor import Reactor
 from lbd.engine.reasons import CODES
 from lbd.engine.retry import CAUSES
 from lbd.engine.shared import KNOWN_STATUS, Shared, bucket_bounds
+from lbd.observe.resilience import resilience_metrics
 
 BOUNDS = bucket_bounds()
 GRPC_OTHER = 17  # slot of a call without a status, or with an unknown one
@@ -251,6 +252,8 @@ class EngineCollector(Collector):
         yield from (requests, *counters.values(), *gauges.values(), connections, first_byte)
         yield self._up()
         yield from self._clusters()
+        if self.worker.runtime is not None:
+            yield from resilience_metrics(self.worker.shared, self.worker.runtime.clusters.values())
 
     def _clusters(self) -> Iterator[Metric]:
         retries = CounterMetricFamily(

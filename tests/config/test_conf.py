@@ -74,7 +74,7 @@ def test_comments_of_lbd_yaml_show_true_defaults() -> None:
             inside = len(match[1])
         elif not (match and match[2] and len(match[1]) == inside):
             inside = None
-        is_simple = match is not None and match[3] in (
+        is_simple = match is not None and not match[2] and match[3] in (
             "workers:",
             "drain_timeout:",
             "protocol:",

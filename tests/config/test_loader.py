@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lbd.config.loader import ConfigErrors, load, load_text
-from lbd.config.schema import Config
+from lbd.config.schema import Cluster, Config
 
 CLUSTERS = "clusters:\n  - {name: app, endpoints: ['127.0.0.1:9001']}\n"
 GOOD = "listeners:\n  - {name: web, bind: ':8080', cluster: app}\n" + CLUSTERS
@@ -211,8 +211,7 @@ def test_errors_of_a_directory_name_the_file(tmp_path: Path) -> None:
         f"{b}:4:12: clusters.app.name: there is already a cluster named 'app'",
         (
             f"{b}:4:37: clusters.app.wight: unknown setting 'wight'; "
-            "known are balancer, connections, endpoints, host, http2, max_requests, name, "
-            "protocol, proxy_protocol, retry, retry_budget, socket, timeouts, tls"
+            f"known are {', '.join(sorted(Cluster.model_fields))}"
         ),
         f"{c}:1:1: must be a mapping of settings such as 'listeners:' and 'clusters:'",
     ]

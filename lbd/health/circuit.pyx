@@ -1,0 +1,142 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Circuits: closed while results are good, open for a time when they are not, half-open while single exchanges try.
+
+Strategy: the record stands in the shared block, so that all workers act as one. While all is well a result costs one
+comparison and writes nothing, unless a ratio is watched, which counts. Counts are of the present window and the one
+before, which weighs as much as of it still lies within the last `window_ms`. Counters are added to atomically; a race
+between workers over a change of state costs at most one result.
+
+Each opening is longer than the one before, until the circuit has been closed for as long as the longest one.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from lbd.engine.shared cimport CIRCUIT_CLOSED, CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, Circuit
+
+cdef extern from * nogil:
+    """
+    #define lbd_add(p) __atomic_add_fetch((p), 1, __ATOMIC_RELAXED)
+    static int lbd_swap(uint32_t *p, uint32_t from, uint32_t to) {
+        return __atomic_compare_exchange_n(p, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    }
+    """
+    uint32_t lbd_add(uint32_t* p)
+    bint lbd_swap(uint32_t* p, uint32_t before, uint32_t after)
+
+
+cdef int circuit_note(Circuit* circuit, const Rule* rule, bint failed, uint64_t now) noexcept nogil:
+    """One result. Results that come while it is open are of exchanges that began before."""
+    if circuit.state == CIRCUIT_HALF_OPEN:
+        return _note_probe(circuit, rule, failed)
+    if circuit.state != CIRCUIT_CLOSED:
+        return CIRCUIT_SAME
+    if rule.ratio:
+        _roll(circuit, rule, now)
+        lbd_add(&circuit.failed if failed else &circuit.ok)
+    if not failed:
+        if circuit.consecutive:
+            circuit.consecutive = 0
+        return CIRCUIT_SAME
+    circuit.last_failure = now
+    if lbd_add(&circuit.consecutive) >= rule.consecutive and rule.consecutive:
+        return CIRCUIT_TRIPS
+    return CIRCUIT_TRIPS if rule.ratio and _is_too_bad(circuit, rule, now) else CIRCUIT_SAME
+
+
+cdef int _note_probe(Circuit* circuit, const Rule* rule, bint failed) noexcept nogil:
+    if failed:
+        return CIRCUIT_TRIPS if lbd_add(&circuit.probes_failed) > rule.probes - rule.needed else CIRCUIT_SAME
+    if lbd_add(&circuit.probes_ok) < rule.needed:
+        return CIRCUIT_SAME
+    circuit_forgive(circuit)
+    return CIRCUIT_MENDED if lbd_swap(&circuit.state, CIRCUIT_HALF_OPEN, CIRCUIT_CLOSED) else CIRCUIT_SAME
+
+
+cdef void _roll(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:
+    """Begin a new window when it is time."""
+    cdef uint64_t age = now - circuit.window
+    if age < rule.window_ms:
+        return
+    circuit.ok_before = circuit.ok if age < 2 * rule.window_ms else 0
+    circuit.failed_before = circuit.failed if age < 2 * rule.window_ms else 0
+    circuit.ok = circuit.failed = 0
+    circuit.window = now
+
+
+cdef bint _is_too_bad(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:
+    cdef double before = 1.0 - <double> (now - circuit.window) / rule.window_ms
+    cdef double failed = circuit.failed + before * circuit.failed_before
+    cdef double total = failed + circuit.ok + before * circuit.ok_before
+    return total >= rule.volume and failed * 10000 >= total * rule.ratio
+
+
+cdef void circuit_open(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:
+    cdef double open_ms = rule.open_ms
+    cdef uint32_t _trip
+    if circuit.opened and now - circuit.until > rule.longest_ms:
+        circuit.trips = 0
+    for _trip in range(circuit.trips):
+        open_ms *= rule.growth
+        if open_ms >= rule.longest_ms:
+            open_ms = rule.longest_ms
+            break
+    circuit_forgive(circuit)
+    circuit.trips += 1
+    circuit.opened += 1
+    circuit.until = now + <uint64_t> open_ms
+    circuit.state = CIRCUIT_OPEN
+
+
+cdef void circuit_forgive(Circuit* circuit) noexcept nogil:
+    """Forget the results so far."""
+    circuit.consecutive = 0
+    circuit.ok = circuit.failed = circuit.ok_before = circuit.failed_before = 0
+    circuit.probes = circuit.probes_ok = circuit.probes_failed = 0
+
+
+cdef bint circuit_admit(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:
+    """May an exchange go through? Yes while half-open uses up a probe, which its result or circuit_give_back settles."""
+    if circuit.state == CIRCUIT_CLOSED:
+        return True
+    if circuit.state == CIRCUIT_OPEN:
+        if now < circuit.until:
+            return False
+        circuit_is_over(circuit, now)
+    elif now > circuit.until + rule.open_ms:    # probes whose results never came: of a worker that was killed
+        circuit_forgive(circuit)
+        circuit.until = now
+    if circuit.probes >= rule.probes:
+        return False
+    return lbd_add(&circuit.probes) <= rule.probes
+
+
+cdef bint circuit_is_over(Circuit* circuit, uint64_t now) noexcept nogil:
+    """Half-open from now on, if its time is over; `until` is when it became so."""
+    if circuit.state != CIRCUIT_OPEN or now < circuit.until:
+        return False
+    if lbd_swap(&circuit.state, CIRCUIT_OPEN, CIRCUIT_HALF_OPEN):
+        circuit_forgive(circuit)
+        circuit.until = now
+    return True
+
+
+cdef void circuit_give_back(Circuit* circuit) noexcept nogil:
+    """A probe has ended without telling anything."""
+    if circuit.state == CIRCUIT_HALF_OPEN and circuit.probes > circuit.probes_ok + circuit.probes_failed:
+        circuit.probes -= 1
+
+
+cdef int rule_of(Rule* rule, settings) except -1:
+    """From a mapping with the names of the struct; times in milliseconds."""
+    rule.consecutive = settings["consecutive"]
+    rule.ratio = settings["ratio"]
+    rule.volume = settings["volume"]
+    rule.window_ms = settings["window_ms"]
+    rule.open_ms = settings["open_ms"]
+    rule.longest_ms = max(settings["open_ms"], settings["longest_ms"])
+    rule.growth = settings["growth"]
+    rule.probes = settings["probes"]
+    rule.needed = settings["needed"]
+    if not 1 <= rule.needed <= rule.probes or (rule.ratio and not rule.window_ms) or not rule.open_ms:
+        raise ValueError(f"not a rule of a circuit: {settings}")
+    return 0

@@ -1,0 +1,3 @@
+from lbd.health.check import Check
+
+class ExternalCheck(Check): ...
