@@ -18,6 +18,7 @@ BALANCERS: dict[str, str] = {
     "round_robin": "lbd.balance.round_robin:RoundRobin",
     "least_conn": "lbd.balance.least_conn:LeastConn",
     "random": "lbd.balance.random:Random",
+    "p2c": "lbd.balance.p2c:P2C",
 }
 
 # kind -> table; further kinds (filter, limiter, probe, ...) get a table above and a line here

@@ -30,6 +30,7 @@ VERY_DIFFERENT = {
     "one among many": [1000, *[1] * 50],
     "three sizes": [10000, 100, 1],
 }
+TAKING_TURNS = {"round_robin", "least_conn"}  # an attempt is a turn, which heavy ones have many of
 SCALED = 4096  # turns to which weights may be scaled down, so that a share may be off by n / 4096
 
 
@@ -195,3 +196,15 @@ def test_key_decides_or_is_not_needed(name: str) -> None:
         assert len({balancer.pick_one(12345) for _ in range(20)}) == 1
     else:
         assert len({balancer.pick_one(12345) for _ in range(200)}) > 1
+
+
+@pytest.mark.parametrize("weights", [[1] * 5, [50, 1, 1, 1, 1]], ids=str)
+def test_attempts_give_other_endpoints(name: str, weights: list[int]) -> None:
+    """Three attempts at three endpoints, also when one is far heavier; and as many as there are, at most."""
+    balancer = build(name, endpoints_of(weights))
+    for turn in range(1, 100):
+        given = [balancer.pick_one(key_of(turn), attempt) for attempt in range(3)]
+        if len(set(weights)) == 1 or name not in TAKING_TURNS:
+            assert len(set(given)) == 3, given
+    two = build(name, endpoints_of([1, 1]))
+    assert all(two.pick_one(key_of(turn), turn % 20) is not None for turn in range(200))
