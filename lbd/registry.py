@@ -19,6 +19,7 @@ BALANCERS: dict[str, str] = {
     "least_conn": "lbd.balance.least_conn:LeastConn",
     "random": "lbd.balance.random:Random",
     "p2c": "lbd.balance.p2c:P2C",
+    "peak_ewma": "lbd.balance.peak_ewma:PeakEwma",
 }
 
 # kind -> table; further kinds (filter, limiter, probe, ...) get a table above and a line here

@@ -6,8 +6,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from lbd.engine.xorshift cimport next_random
 
 cdef enum:
-    AHEAD = 8                   # draws that are under way
-    SOON = 4                    # of them resolved, their rows being fetched
+    AHEAD = 16                  # draws that are under way
+    SOON = 8                    # of them resolved, their rows being fetched
     GIVEN = 8                   # alternatives that are kept apart
 
 cdef struct Column:
@@ -19,11 +19,11 @@ cdef struct Draw:
     uint32_t n
     uint32_t at
     uint64_t state
-    uint64_t[8] numbers         # random, for the draws that follow
-    uint32_t[8] indexes         # what the next ones of them have come to
+    uint64_t[AHEAD] numbers         # random, for the draws that follow
+    uint32_t[AHEAD] indexes         # what the next ones of them have come to
     const char* rows            # what the owner will read of the endpoint drawn, or NULL
     size_t row_size
-    int[8] given                # picks of this call of Cluster.pick
+    int[GIVEN] given                # picks of this call of Cluster.pick
     int n_given
 
 cdef extern from * nogil:

@@ -181,6 +181,8 @@ cdef class Cluster(Handler):
         cdef int i
         if self.reactor is not None:
             made.now_ms = &self.reactor.wheel.now
+        else:
+            made.own_now = self.own_now
         for i, endpoint in enumerate(made.endpoints):
             endpoint.available = True
             if made.tracks_load or made.tracks_latency:

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Endpoint, Balancer, and the Seat of the one in the other. See endpoint.pyx."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from lbd.engine.pool cimport ConnectionPool
 from lbd.engine.shared cimport EndpointState, EndpointStats
@@ -11,6 +11,19 @@ cdef struct Recent:                     # exchanges of late in this worker, olde
     double requests, failures
     double us                           # of all of them, to the first byte of the response
     uint64_t at                         # ms: what the figures are decayed to
+
+cdef enum:
+    LATENCY_BUCKETS = 40        # two per power of two from 64 us to 2^26 us (67 s), one below, one above
+
+cdef struct Measured:           # what balancers find out about an endpoint in this worker; 0 = not yet
+    float ewma_us               # peak-sensitive average of response times, as of ewma_ms
+    uint32_t ewma_ms            # the clock's lowest 32 bits, as all times below
+    float p95_us                # of responses up to window_ms, younger ones counting more
+    float error_rate            # averaged, 0 to 1
+    uint32_t window_ms
+    uint32_t response_ms        # of the last response
+    uint64_t used_ms            # when an exchange last went to it, plus one
+    uint16_t[LATENCY_BUCKETS] latencies
 
 
 cdef class Seat:
@@ -44,6 +57,7 @@ cdef class Endpoint:
     cdef Seat seats
     cdef public str trouble             # what the last active check found wrong, or None
     cdef Recent recent                  # kept up where somebody wants it
+    cdef Measured measured              # balancers keep dense copies and write both together
 
     cdef void note(self, bint failed, uint64_t us, uint64_t now) noexcept
 

@@ -29,7 +29,7 @@ ALLOWED = {  # part -> the parts that it may import, beside itself and lbd's ver
     "llm": {"config", "engine"},
     "config": {"registry"},
     "filters": {"engine"},
-    "balance": {"engine"},
+    "balance": {"config", "engine"},  # the types of its options
     "limit": {"engine"},
     "engine": set(),
     "registry": set(),

@@ -267,7 +267,7 @@ CLUSTER = ("clusters", 0)
                     *CLUSTER,
                     "balancer",
                     "name",
-                ): "unknown balancer 'p2cc'; known are least_conn, random, round_robin"
+                ): "unknown balancer 'p2cc'; did you mean 'p2c'?"
             },
         ),
         ({"balancer": {}}, {(*CLUSTER, "balancer"): "needs the 'name' of the balancer"}),
