@@ -20,6 +20,8 @@ BALANCERS: dict[str, str] = {
     "random": "lbd.balance.random:Random",
     "p2c": "lbd.balance.p2c:P2C",
     "peak_ewma": "lbd.balance.peak_ewma:PeakEwma",
+    "hash": "lbd.balance.hash:Hash",
+    "ip_hash": "lbd.balance.ip_hash:IpHash",
 }
 
 # kind -> table; further kinds (filter, limiter, probe, ...) get a table above and a line here

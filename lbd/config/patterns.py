@@ -19,6 +19,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST_PATTERN = re.compile(r"(?:\*\.)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _CAPTURE = re.compile(r":([A-Za-z_][A-Za-z0-9_]*)((?::[^:]+)*)")
+_CAPTURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH_TEXT = re.compile(r"/[\x21-\x7e]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -185,6 +186,14 @@ def parse_query_name(value: object) -> str:
     text = _text(value)
     if not text or _CONTROL.search(text):
         raise BadValue(f"{shorten(text)} is not a valid query parameter name")
+    return text
+
+
+def parse_capture_name(value: object) -> str:
+    """The name of a capture of a route's path, as in /users/:id, without the colon."""
+    text = _text(value)
+    if not _CAPTURE_NAME.fullmatch(text):
+        raise BadValue(f"{shorten(text)} is not the name of a capture (letters, digits, '_'; no ':')")
     return text
 
 

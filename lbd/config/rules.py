@@ -33,10 +33,30 @@ def check(data: Any) -> list[InitErrorDetails]:
     found += _check_binds(data)
     for index, listener in _items(data, "listeners"):
         found += _check_listener(("listeners", index), listener, clusters)
+    tcp = {
+        _get(listener, "cluster"): _get(listener, "name")
+        for _, listener in _items(data, "listeners")
+        if _get(listener, "protocol") == "tcp" and isinstance(_get(listener, "cluster"), str)
+    }
     for index, cluster in _items(data, "clusters"):
         found += _check_cluster(("clusters", index), cluster)
         found += check_resilience(("clusters", index), cluster, clusters, data)
+        found += _check_tcp_key(("clusters", index), cluster, tcp)
     return found
+
+
+def _check_tcp_key(at: Location, cluster: Any, tcp: dict[Any, Any]) -> Iterator[InitErrorDetails]:
+    """tcp: name of a cluster -> the tcp listener that it serves."""
+    balancer = _get(cluster, "balancer")
+    given = _get(balancer, "options", balancer) if isinstance(balancer, BaseModel) else balancer
+    key = _get(given, "key", "source")
+    name = _get(cluster, "name")
+    if isinstance(name, str) and name in tcp and "source" not in (key, _get(key, "kind")):
+        yield at_value(
+            (*at, "balancer", "key"),
+            f"must be source: cluster {shorten(name)} serves the tcp listener {shorten(tcp[name])}, "
+            "where nothing else of a client is known",
+        )
 
 
 def _check_workers(data: Any) -> Iterator[InitErrorDetails]:

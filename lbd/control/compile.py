@@ -11,16 +11,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lbd import registry
 from lbd.config import resilience, schema, transport
+from lbd.config.balancer import BalancerChoice
+from lbd.config.key import SOURCE, KeyChoice
 from lbd.config.units import is_ip, join_address, split_address
 from lbd.control.resilience import adaptive_limit, breaker, divider, passive_guard
 from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
 from lbd.engine.accesslog import LogWriter, TextLog
 from lbd.engine.cluster import Cluster
-from lbd.engine.endpoint import Endpoint
+from lbd.engine.endpoint import Balancer, Endpoint
+from lbd.engine.key import KeySource
 from lbd.engine.listener import Listener
 from lbd.engine.pool import ConnectionPool, Protocol
 from lbd.engine.reactor import Reactor
@@ -135,12 +139,13 @@ def _cluster(
         )
         for endpoint in setting.endpoints
     ]
-    options = setting.balancer.options
+    balancer_class, options, key = _balancer(setting.balancer)
     return Cluster(
         setting.name,
         endpoints,
-        balancer_class=registry.resolve("balancer", setting.balancer.name),
-        options=options.model_dump() if options is not None else {},
+        balancer_class=balancer_class,
+        options=options,
+        key=key,
         protocol=_protocol(setting),
         host=setting.host.encode() if setting.host else None,
         reactor=reactor,
@@ -159,6 +164,19 @@ def _cluster(
         body_ms=milliseconds(setting.timeouts.body),
         queue_ms=milliseconds(setting.timeouts.queue),
     )
+
+
+def _balancer(setting: BalancerChoice) -> tuple[type[Balancer], dict[str, Any], KeySource | None]:
+    """The class, its keyword arguments, and what it chooses by, where it chooses by something."""
+    balancer_class = registry.resolve("balancer", setting.name)
+    model = getattr(balancer_class, "Options", None)
+    given = setting.options if setting.options is not None else model() if model is not None else None
+    if given is None:
+        return balancer_class, {}, None
+    options = {name: getattr(given, name) for name in type(given).model_fields}
+    chosen: KeyChoice = options.pop("key", SOURCE)
+    key = KeySource(chosen.kind, chosen.name) if getattr(balancer_class, "keyed", False) else None
+    return balancer_class, options, key
 
 
 def _retry(setting: resilience.Retry) -> RetryPolicy | None:

@@ -146,7 +146,7 @@ cdef class Cluster(Handler):
             members = self.endpoints if selection.wants is None else [e for e in self.endpoints if selection.wants(e)]
             division = selection.divide(members, now)
             was = (selection.panic, selection.region)
-            selection.set_parts([(name, share, self._seat(part)) for name, share, part in division.parts],
+            selection.set_parts([(name, share, self._seat(part, members)) for name, share, part in division.parts],
                                 division.panic, division.region)
             due = _sooner(due, division.next_change)
             if selection.panic != was[0]:
@@ -173,9 +173,10 @@ cdef class Cluster(Handler):
         if endpoint.usable and not was:
             state.up_since = now
 
-    def _seat(self, endpoints):
-        """A balancer over these, and their seats in it."""
-        cdef Balancer made = self.balancer_class(endpoints, **self.options)
+    def _seat(self, endpoints, members):
+        """A balancer over these, and their seats in it. members: all that could serve in their place."""
+        more = {"members": members} if getattr(self.balancer_class, "wants_members", False) else {}
+        cdef Balancer made = self.balancer_class(endpoints, **self.options, **more)
         cdef Endpoint endpoint
         cdef Seat seat
         cdef int i

@@ -68,7 +68,7 @@ cdef class KeySource:
             return n[0] != 0
         if self.kind == "source":
             value[0] = <const char*> request.client
-            n[0] = 16
+            n[0] = 0 if _is_nobody(request.client) else 16
         elif self.kind == "path":
             value[0] = request.path
             n[0] = request.path_len
@@ -97,13 +97,30 @@ cdef class KeySource:
         """The hash of the value; 0 when there is none."""
         cdef const char* value = NULL
         cdef size_t n = 0
+        cdef char[256] lower
+        cdef size_t i
         if not self.take(request, router, &value, &n):
             return 0
+        if self.kind == "host" and n <= sizeof(lower):      # a name in any case is the same host
+            for i in range(n):
+                lower[i] = value[i] | 0x20 if 0x41 <= value[i] <= 0x5a else value[i]
+            value = lower
         return hash_bytes(0, value, n) or 1
 
     cdef uint64_t of_address(self, const uint8_t* address) noexcept:
-        """Of a connection, whose only key is the client's address (16 bytes)."""
+        """Of a connection, whose only key is the client's address (16 bytes); 0 when it has none."""
+        if _is_nobody(address):
+            return 0
         return hash_bytes(0, <const char*> address, 16) or 1
+
+
+cdef bint _is_nobody(const uint8_t* address) noexcept:
+    """The client of a Unix socket, which has no address."""
+    cdef int i
+    for i in range(16):
+        if address[i]:
+            return False
+    return True
 
 
 def hash_of(bytes value not None):

@@ -1,0 +1,6 @@
+class KeySource:
+    kind: str
+    name: str
+    def __init__(self, kind: str, name: str = "") -> None: ...
+
+def hash_of(value: bytes) -> int: ...
