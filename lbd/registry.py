@@ -22,6 +22,8 @@ BALANCERS: dict[str, str] = {
     "peak_ewma": "lbd.balance.peak_ewma:PeakEwma",
     "hash": "lbd.balance.hash:Hash",
     "ip_hash": "lbd.balance.ip_hash:IpHash",
+    "ring_hash": "lbd.balance.ring_hash:RingHash",
+    "maglev": "lbd.balance.maglev:Maglev",
 }
 
 # kind -> table; further kinds (filter, limiter, probe, ...) get a table above and a line here

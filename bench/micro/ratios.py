@@ -4,12 +4,14 @@
 
 Sizes are timed in turns, many short rounds each, and the fastest round of each counts: what disturbs a round
 only makes it slower. A pick goes over all endpoints as the algorithm does, so that caches miss as they would;
-a route is looked up for 16 requests that lie far apart. Exit code 1 when a ratio is above the target.
+a route is looked up for 16 requests that lie far apart. What is O(log n) by name may grow so. Exit code 1
+when a ratio is above the target.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +23,8 @@ ROUNDS = 15
 PICKS = 100_000
 MATCHES = 5_000
 REQUESTS = 16
+LOGARITHMIC = {"ring_hash"}  # the name promises O(log n)
+GROWTH = math.log(SIZES[-1]) / math.log(SIZES[0])
 
 Timer = Callable[[], float]
 
@@ -72,10 +76,11 @@ def main(arguments: list[str] | None = None) -> int:
         for subject in subjects:
             costs = measure(make, subject)
             ratio = costs[-1] / costs[0]
-            missed += ratio > target
+            allowed = target * (GROWTH if subject in LOGARITHMIC else 1)
+            missed += ratio > allowed
             row = "".join(f"{cost:10.1f}" for cost in costs)
             print(
-                f"{kind + ' ' + subject:24}{row}{ratio:8.2f}  {'ok' if ratio <= target else 'MISSED'}",
+                f"{kind + ' ' + subject:24}{row}{ratio:8.2f}  {'ok' if ratio <= allowed else 'MISSED'}",
                 flush=True,
             )
     return 1 if missed else 0

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lbd.config.key import SOURCE, KeySetting
 from lbd.config.transport import Settings
-from lbd.config.types import PositiveDuration
+from lbd.config.types import Integer, PositiveDuration
+from lbd.config.units import BadValue
 
 
 class PeakEwmaOptions(Settings):
@@ -37,4 +38,27 @@ class HashOptions(IpHashOptions):
 
     key: KeySetting = Field(
         default=SOURCE, description="What is hashed: `source`, `host`, `path`, or such as `{header: X-User}`."
+    )
+
+
+class RingHashOptions(HashOptions):
+    """Of ring_hash."""
+
+    virtual_nodes: Annotated[Integer, Field(ge=1, le=10_000)] = Field(
+        default=160, description="Points on the ring per unit of weight: more of them are more even."
+    )
+
+
+def _prime(value: int) -> int:
+    if value % 2 == 0 or any(value % divisor == 0 for divisor in range(3, int(value**0.5) + 1, 2)):
+        raise BadValue("must be a prime number, such as 65537 or 655373")
+    return value
+
+
+class MaglevOptions(HashOptions):
+    """Of maglev."""
+
+    table_size: Annotated[Integer, Field(ge=101, le=10_000_000), AfterValidator(_prime)] | None = Field(
+        default=None,
+        description="Places of the table, a prime, best 100 per endpoint; 65537, or more where that is few.",
     )
