@@ -8,8 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("lbd", deadline=None)  # how long a case takes is no matter of tests
+hypothesis.settings.load_profile("lbd")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 

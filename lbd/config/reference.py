@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from lbd.config.balancer import BalancerChoice
 from lbd.config.dump import written_default
+from lbd.config.key import KeyChoice
 from lbd.config.messages import nested_model
 from lbd.config.schema import Config
 
@@ -70,4 +71,4 @@ def _default(model: type[BaseModel], name: str) -> str:
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
     nested = nested_model(field.annotation)
-    return None if nested is BalancerChoice else nested
+    return None if nested in (BalancerChoice, KeyChoice) else nested

@@ -37,6 +37,9 @@ def check_resilience(at: Location, cluster: Any, names: set[str], data: Any) -> 
     )
     if all(isinstance(value, int) for value in (least, first, most)) and not least <= first <= most:
         yield at_value((*at, "adaptive_limit"), "min, initial and max must not be in another order")
+    sticky = get(cluster, "sticky")
+    if sticky is not None and (get(sticky, "cookie") is None) == (get(sticky, "key") is None):
+        yield at_value((*at, "sticky"), "give either 'cookie' or 'key'")
     regions = get(cluster, "regions")
     if regions is not None and not get(regions, "order") and get(data, "region") is None:
         yield at_value((*at, "regions"), "needs 'order', or lbd's own 'region' at the top level")

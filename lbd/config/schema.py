@@ -30,6 +30,7 @@ from lbd.config.health import AdaptiveLimit, Breaker, HealthCheck, PassiveCheck,
 from lbd.config.messages import OFF, ON, merge_errors
 from lbd.config.placement import Regions, Zones
 from lbd.config.resilience import Retry, RetryBudget, Status
+from lbd.config.sessions import Sticky
 from lbd.config.transport import (
     Acme,
     ClusterHttp2,
@@ -378,6 +379,9 @@ class Cluster(Settings):
     balancer: BalancerSetting = Field(
         default=BalancerChoice(name="round_robin"),
         description="How an endpoint is chosen: a name, or a name with options.",
+    )
+    sticky: Sticky | None = Field(
+        default=None, description="Sessions that stay with their endpoint; none when absent."
     )
     endpoints: tuple[EndpointSetting, ...] = Field(
         description="The servers: `host:port`, or a mapping of the settings below.",

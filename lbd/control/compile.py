@@ -18,7 +18,7 @@ from lbd.config import resilience, schema, transport
 from lbd.config.balancer import BalancerChoice
 from lbd.config.key import SOURCE, KeyChoice
 from lbd.config.units import is_ip, join_address, split_address
-from lbd.control.resilience import adaptive_limit, breaker, divider, passive_guard
+from lbd.control.resilience import adaptive_limit, breaker, divider, passive_guard, sticky
 from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
 from lbd.engine.accesslog import LogWriter, TextLog
@@ -152,6 +152,7 @@ def _cluster(
         shared=shared,
         worker=worker,
         new_divide=divider(setting, config),
+        sticky=sticky(setting, shared),
         passive=passive_guard(setting),
         breaker=breaker(setting),
         limiter=adaptive_limit(setting),

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from lbd.balance.division import Divide, Regions, Zones
-from lbd.config import health, schema
+from lbd.config import health, schema, sessions
 from lbd.engine.guard import ConcurrencyLimit, Guard
+from lbd.engine.key import KeySource
+from lbd.engine.shared import Shared
+from lbd.engine.sticky import Sticky
 
 MOST = 2**32 - 1
 
@@ -89,6 +92,37 @@ def adaptive_limit(setting: schema.Cluster) -> ConcurrencyLimit | None:
         tolerance=chosen.tolerance,
         round_ms=_ms(chosen.interval),
     )
+
+
+def sticky(setting: schema.Cluster, shared: Shared) -> Sticky | None:
+    """Sessions of a cluster, or None."""
+    chosen = setting.sticky
+    if chosen is None:
+        return None
+    if chosen.cookie is not None:
+        cookie = chosen.cookie
+        return Sticky(
+            KeySource("cookie", cookie.name),
+            cluster=setting.name,
+            by_cookie=True,
+            secret=cookie.secret.encode() if cookie.secret else shared.secret,
+            attributes=_cookie_attributes(cookie),
+        )
+    assert chosen.key is not None
+    return Sticky(
+        KeySource(chosen.key.kind, chosen.key.name),
+        cluster=setting.name,
+        shared=shared,
+        sessions=1 << (chosen.sessions - 1).bit_length(),
+        idle_s=max(1, round(chosen.idle)),
+    )
+
+
+def _cookie_attributes(cookie: sessions.StickyCookie) -> str:
+    """What stands behind the value (RFC 6265, 4.1); `Secure` comes with connections over TLS."""
+    found = f"; Path={cookie.path}; HttpOnly; SameSite={cookie.same_site.capitalize()}"
+    found += f"; Domain={cookie.domain}" if cookie.domain else ""
+    return found + (f"; Max-Age={round(cookie.max_age)}" if cookie.max_age else "")
 
 
 def divider(setting: schema.Cluster, config: schema.Config) -> Callable[[], Divide] | None:

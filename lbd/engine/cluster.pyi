@@ -9,6 +9,7 @@ from lbd.engine.retry import RetryBudget, RetryPolicy
 from lbd.engine.router import Respond
 from lbd.engine.selection import Division, Selection
 from lbd.engine.shared import Shared
+from lbd.engine.sticky import Sticky
 
 class Cluster:
     name: str
@@ -20,6 +21,7 @@ class Cluster:
     passive: Guard | None
     breaker: Guard | None
     limiter: ConcurrencyLimit | None
+    sticky: Sticky | None
     retry: RetryPolicy | None
     budget: RetryBudget | None
     fallback: Cluster | None
@@ -57,7 +59,7 @@ class Cluster:
         failure_statuses: Iterable[int] = (502, 503, 504),
         measures: bool = False,
         key: Any = None,
-        sticky: Any = None,
+        sticky: Sticky | None = None,
     ) -> None: ...
     @property
     def balancer(self) -> Balancer | None: ...

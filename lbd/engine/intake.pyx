@@ -155,11 +155,21 @@ cdef int _choose_cluster(Downstream downstream, Exchange x, Route route, const R
     if cluster.key is not None:
         x.pick_key = (<KeySource> cluster.key).of_request(view, downstream.listener.router)
     if cluster.sticky is not None:
-        x.pinned = (<Sticky> cluster.sticky).find(view, downstream.listener.router, cluster.now(), &x.session)
-        if x.pinned is not None:
-            cluster.stats.sticky_kept += 1
-        elif x.session:
-            cluster.stats.sticky_lost += 1
+        _find_session(downstream, x, view)
+    return 0
+
+
+cdef int _find_session(Downstream downstream, Exchange x, const RequestView* view) except -1:
+    """The endpoint of the request's session, if it has one that may serve it."""
+    cdef Cluster cluster = x.cluster
+    cdef bint known = False
+    x.pinned = (<Sticky> cluster.sticky).find(view, downstream.listener.router, cluster.now(), &x.session, &known)
+    if x.pinned is not None and not x.selection.holds(x.pinned):
+        x.pinned = None
+    if x.pinned is not None:
+        cluster.stats.sticky_kept += 1
+    elif known:
+        cluster.stats.sticky_lost += 1
     return 0
 
 

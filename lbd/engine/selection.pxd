@@ -17,4 +17,5 @@ cdef class Selection:
     cdef Balancer only                  # the one part, or None
     cdef uint32_t[16] bounds            # of the parts, cumulated, of 2^32
 
+    cdef bint holds(self, Endpoint endpoint) except -1
     cdef Endpoint pick(self, uint64_t key, int attempt) noexcept

@@ -45,6 +45,10 @@ cdef class Selection:
     def endpoints(self):
         return tuple([endpoint for part in self.parts for endpoint in (<Balancer> part).endpoints])
 
+    cdef bint holds(self, Endpoint endpoint) except -1:
+        """Is it about this endpoint, whatever its state?"""
+        return self.wants is None or self.wants(endpoint)
+
     cdef Endpoint pick(self, uint64_t key, int attempt) noexcept:
         """key decides the part as well: the same key, the same part. attempt: as for Balancer.pick."""
         cdef Balancer part = self.only

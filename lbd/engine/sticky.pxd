@@ -29,6 +29,7 @@ cdef class Sticky:
     cdef uint64_t mask          # of buckets of four
     cdef uint32_t idle_s
 
-    cdef Endpoint find(self, const RequestView* request, Router router, uint64_t now, uint64_t* session) noexcept
+    cdef Endpoint find(self, const RequestView* request, Router router, uint64_t now, uint64_t* session,
+                       bint* known) noexcept
     cdef void remember(self, uint64_t session, Endpoint endpoint, uint64_t now) noexcept
     cdef bytes line(self, Endpoint endpoint, bint secure)

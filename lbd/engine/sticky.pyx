@@ -72,8 +72,10 @@ cdef class Sticky:
         mac = hmac.new(self.secret, endpoint.name.encode(), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(mac[:TOKEN_BYTES])
 
-    cdef Endpoint find(self, const RequestView* request, Router router, uint64_t now, uint64_t* session) noexcept:
-        """The endpoint of the request's session, or None; *session: for remember(), 0 when it has none."""
+    cdef Endpoint find(self, const RequestView* request, Router router, uint64_t now, uint64_t* session,
+                       bint* known) noexcept:
+        """The endpoint of the request's session, or None; *session: for remember(), 0 when it has none; *known: it had an
+        endpoint."""
         cdef const char* value = NULL
         cdef size_t n = 0
         cdef int index
@@ -85,11 +87,13 @@ cdef class Sticky:
         session[0] = hash_bytes(1, value, n) or 1
         if self.by_cookie:
             index = self.tokens.find(0, value, n)
+            known[0] = True
             endpoint = None if index < 0 else <Endpoint> self.members[index]
         else:
             bucket = &self.table[(session[0] & self.mask) * WAYS]
             for index in range(WAYS):
                 if bucket[index].key == session[0] and <uint32_t> (now // 1000) - bucket[index].seen <= self.idle_s:
+                    known[0] = True
                     endpoint = <Endpoint> self.by_hash.get(bucket[index].endpoint)
         return endpoint if endpoint is not None and endpoint.keeps else None
 
