@@ -20,6 +20,7 @@ BALANCERS: dict[str, str] = {
     "random": "lbd.balance.random:Random",
     "p2c": "lbd.balance.p2c:P2C",
     "peak_ewma": "lbd.balance.peak_ewma:PeakEwma",
+    "least_conn_rt": "lbd.balance.least_conn_rt:LeastConnRt",
     "hash": "lbd.balance.hash:Hash",
     "ip_hash": "lbd.balance.ip_hash:IpHash",
     "ring_hash": "lbd.balance.ring_hash:RingHash",

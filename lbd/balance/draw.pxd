@@ -77,6 +77,14 @@ cdef inline int draw_give(Draw* draw, int attempt, int index) noexcept nogil:
     return index
 
 
+cdef inline bint draw_is_given(const Draw* draw, int index) noexcept nogil:
+    cdef int i
+    for i in range(draw.n_given):
+        if draw.given[i] == index:
+            return True
+    return False
+
+
 cdef Column* make_columns(list weights) except? NULL
 cdef int draw_init(Draw* draw, list weights, object seed) except -1
 cdef void draw_free(Draw* draw) noexcept

@@ -90,14 +90,6 @@ cdef int draw_other(Draw* draw, int index) noexcept nogil:
     return <int> found
 
 
-cdef bint _is_given(const Draw* draw, int index) noexcept nogil:
-    cdef int i
-    for i in range(draw.n_given):
-        if draw.given[i] == index:
-            return True
-    return False
-
-
 cdef int _fresh(Draw* draw, int but) noexcept nogil:
     """One that was not given, and is not `but`; -1: there is none among those looked at."""
     cdef uint32_t i, start
@@ -105,12 +97,12 @@ cdef int _fresh(Draw* draw, int but) noexcept nogil:
     cdef int _try
     for _try in range(TRIES):
         found = <int> draw_next(draw)
-        if found != but and not _is_given(draw, found):
+        if found != but and not draw_is_given(draw, found):
             return found
     start = <uint32_t> found
     for i in range(1, min(draw.n, <uint32_t> GIVEN + 3)):
         found = <int> ((start + i) % draw.n)
-        if found != but and not _is_given(draw, found):
+        if found != but and not draw_is_given(draw, found):
             return found
     return -1
 

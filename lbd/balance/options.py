@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from lbd.config.key import SOURCE, KeySetting
 from lbd.config.transport import Settings
@@ -22,6 +22,26 @@ class PeakEwmaOptions(Settings):
     decay: PositiveDuration = Field(
         default=10.0, description="Time in which what was measured fades to about a third."
     )
+
+
+class LeastConnRtOptions(Settings):
+    """Of least_conn_rt."""
+
+    connection_count_weight: Annotated[float, Field(ge=0, le=1000)] = Field(
+        default=0.3, description="How much the exchanges under way count, in proportion to their mean."
+    )
+    response_time_weight: Annotated[float, Field(ge=0, le=1000)] = Field(
+        default=0.7, description="How much the 95th percentile of response times and the failures count."
+    )
+    update_interval: PositiveDuration = Field(
+        default=5.0, description="Time after which what was measured counts half."
+    )
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> LeastConnRtOptions:
+        if not self.connection_count_weight and not self.response_time_weight:
+            raise BadValue("one of connection_count_weight and response_time_weight must be more than 0")
+        return self
 
 
 class IpHashOptions(Settings):

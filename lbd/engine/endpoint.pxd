@@ -18,12 +18,12 @@ cdef enum:
 cdef struct Measured:           # what balancers find out about an endpoint in this worker; 0 = not yet
     float ewma_us               # peak-sensitive average of response times, as of ewma_ms
     uint32_t ewma_ms            # the clock's lowest 32 bits, as all times below
-    float p95_us                # of responses up to window_ms, younger ones counting more
-    float error_rate            # averaged, 0 to 1
-    uint32_t window_ms
+    float p95_us                # of the latencies below
+    float responses, failures   # what was long ago counts less
+    uint32_t window_ms          # when these and the latencies were halved
     uint32_t response_ms        # of the last response
     uint64_t used_ms            # when an exchange last went to it, plus one
-    uint16_t[LATENCY_BUCKETS] latencies
+    uint16_t[LATENCY_BUCKETS] latencies     # histogram
 
 
 cdef class Seat:
