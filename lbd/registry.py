@@ -25,6 +25,8 @@ BALANCERS: dict[str, str] = {
     "ip_hash": "lbd.balance.ip_hash:IpHash",
     "ring_hash": "lbd.balance.ring_hash:RingHash",
     "maglev": "lbd.balance.maglev:Maglev",
+    "first_available": "lbd.balance.first_available:FirstAvailable",
+    "time_window": "lbd.balance.time_window:TimeWindow",
 }
 
 # kind -> table; further kinds (filter, limiter, probe, ...) get a table above and a line here

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lbd.config.key import SOURCE, KeySetting
 from lbd.config.transport import Settings
-from lbd.config.types import Integer, PositiveDuration
+from lbd.config.types import CountOrNone, Integer, PositiveDuration
 from lbd.config.units import BadValue
 
 
@@ -81,4 +81,21 @@ class MaglevOptions(HashOptions):
     table_size: Annotated[Integer, Field(ge=101, le=10_000_000), AfterValidator(_prime)] | None = Field(
         default=None,
         description="Places of the table, a prime, best 100 per endpoint; 65537, or more where that is few.",
+    )
+
+
+class FirstAvailableOptions(Settings):
+    """Of first_available."""
+
+    connections: CountOrNone = Field(
+        default=None,
+        description="Exchanges at a time that an endpoint has room for; none = the cluster's `connections.max`.",
+    )
+
+
+class TimeWindowOptions(Settings):
+    """Of time_window."""
+
+    window: PositiveDuration = Field(
+        default=300.0, description="How long an endpoint has to be unused to be preferred."
     )

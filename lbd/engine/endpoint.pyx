@@ -107,7 +107,8 @@ cdef class Endpoint:
         """What balancers go by, for tests and for whoever asks: seconds, shares; empty where nothing was measured."""
         cdef Measured* m = &self.measured
         found = {"latency": m.ewma_us / 1e6, "p95": m.p95_us / 1e6,
-                 "error_rate": m.failures / m.responses if m.responses else 0, "used": (m.used_ms - 1) / 1000 if m.used_ms else 0}
+                 "error_rate": m.failures / m.responses if m.responses else 0,
+                 "used": (m.used_ms - 1) / 1000 if m.used_ms else 0}
         return {name: value for name, value in found.items() if value}
 
     def set_health(self, str health):

@@ -48,7 +48,8 @@ def test_slow_one_gets_little(count: int) -> None:
 
 def test_weights_of_the_score() -> None:
     """e0 is fast and busy, e1 slow and idle."""
-    for connections, time, expected in ((1.0, 0.0, "e1"), (0.0, 1.0, "e0"), (0.3, 0.7, "e0"), (0.7, 0.3, "e1")):
+    cases = ((1.0, 0.0, "e1"), (0.0, 1.0, "e0"), (0.3, 0.7, "e0"), (0.7, 0.3, "e1"))
+    for connections, time, expected in cases:
         endpoints, balancer = measured(
             [0.01, 0.03], connection_count_weight=connections, response_time_weight=time
         )
