@@ -17,6 +17,7 @@ from lbd.config import resilience, schema, transport
 from lbd.config.units import is_ip, join_address, split_address
 from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
+from lbd.discovery.member import Member
 from lbd.engine.accesslog import LogWriter, TextLog
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
@@ -65,6 +66,37 @@ class Runtime:
     listeners: dict[str, Listener] = field(default_factory=dict)
     clusters: dict[str, Cluster] = field(default_factory=dict)
     log_writers: dict[str, LogWriter] = field(default_factory=dict)
+    makers: dict[str, EndpointMaker] = field(default_factory=dict)  # by cluster
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointMaker:
+    """Builds the endpoints of one cluster: those in the settings, and later those that are discovered."""
+
+    setting: schema.Cluster
+    reactor: Reactor
+    shared: Shared
+    worker: int
+    tls: ClientTls | None
+
+    @property
+    def asks_for_host(self) -> bool:
+        """Whether TLS asks for the host of an endpoint's address."""
+        return self.setting.tls is not None and self.setting.tls.sni is None
+
+    def make(self, member: Member, address: str | None) -> Endpoint:
+        """`address`: the IP literal of the member's host; None when it is not known (yet)."""
+        return Endpoint(
+            member.identity,
+            member.address,
+            weight=member.weight,
+            priority=member.priority,
+            labels=dict(member.labels),
+            pool=_pool(self.setting, member.address, self.reactor, address, self.tls),
+            shared=self.shared,
+            cluster=self.setting.name,
+            worker=self.worker,
+        )
 
 
 def compile_runtime(
@@ -85,11 +117,13 @@ def compile_runtime(
     """
     runtime = Runtime(config)
     for cluster in config.clusters:
-        runtime.clusters[cluster.name] = _cluster(cluster, reactor, shared, addresses, worker)
+        tls = client_tls(cluster) if cluster.tls is not None else None
+        maker = runtime.makers[cluster.name] = EndpointMaker(cluster, reactor, shared, worker, tls)
+        runtime.clusters[cluster.name] = _cluster(cluster, maker, reactor, shared, addresses, worker)
     for listener in config.listeners:
-        tls = server_tls(listener, ticket_keys(ticket_secret, now)) if listener.tls is not None else None
+        server = server_tls(listener, ticket_keys(ticket_secret, now)) if listener.tls is not None else None
         runtime.listeners[listener.name] = _listener(
-            listener, runtime, reactor, shared, worker, open_log, tls
+            listener, runtime, reactor, shared, worker, open_log, server
         )
     return runtime
 
@@ -100,20 +134,15 @@ def milliseconds(seconds: float | None) -> int:
 
 
 def _cluster(
-    setting: schema.Cluster, reactor: Reactor, shared: Shared, addresses: Addresses, worker: int
+    setting: schema.Cluster,
+    maker: EndpointMaker,
+    reactor: Reactor,
+    shared: Shared,
+    addresses: Addresses,
+    worker: int,
 ) -> Cluster:
-    tls = client_tls(setting) if setting.tls is not None else None
     endpoints = [
-        Endpoint(
-            endpoint.name or endpoint.address,
-            endpoint.address,
-            weight=endpoint.weight,
-            labels=dict(endpoint.labels),
-            pool=_pool(setting, endpoint, reactor, addresses, tls),
-            shared=shared,
-            cluster=setting.name,
-            worker=worker,
-        )
+        maker.make(Member.of(endpoint), addresses.get(split_address(endpoint.address)[0]))
         for endpoint in setting.endpoints
     ]
     options = setting.balancer.options
@@ -166,17 +195,17 @@ def _protocol(setting: schema.Cluster) -> Protocol:
 
 def _pool(
     setting: schema.Cluster,
-    endpoint: schema.Endpoint,
+    place: str,
     reactor: Reactor,
-    addresses: Addresses,
+    address: str | None,
     tls: ClientTls | None,
 ) -> ConnectionPool:
-    host, port = split_address(endpoint.address)
+    host, port = split_address(place)
     connections, socket = setting.connections, setting.socket
     name = (setting.tls.sni if setting.tls is not None else None) or host
     return ConnectionPool(
         reactor,
-        addresses.get(host),
+        address,
         port,
         max_open=connections.max or 0,
         max_idle=connections.idle,

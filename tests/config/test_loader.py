@@ -211,7 +211,7 @@ def test_errors_of_a_directory_name_the_file(tmp_path: Path) -> None:
         f"{b}:4:12: clusters.app.name: there is already a cluster named 'app'",
         (
             f"{b}:4:37: clusters.app.wight: unknown setting 'wight'; "
-            "known are balancer, connections, endpoints, host, http2, max_requests, name, "
+            "known are balancer, connections, discover, endpoints, host, http2, max_requests, name, "
             "protocol, proxy_protocol, retry, retry_budget, socket, timeouts, tls"
         ),
         f"{c}:1:1: must be a mapping of settings such as 'listeners:' and 'clusters:'",
