@@ -9,7 +9,6 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from lbd.config import units
 from lbd.config.transport import Settings
 from lbd.config.types import (
-    Duration,
     EndpointAddress,
     FilePath,
     HostName,
@@ -55,9 +54,8 @@ class Resolver(Settings):
     max_ttl: PositiveDuration = Field(
         default=3600.0, description="How long an answer is used at most before it is asked for again."
     )
-    negative_ttl: Duration = Field(
-        default=5.0,
-        description="Wait before asking again for a name without addresses; after errors waits grow from it.",
+    negative_ttl: PositiveDuration = Field(
+        default=5.0, description="Wait before asking again for a name without addresses."
     )
 
 

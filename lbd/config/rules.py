@@ -176,7 +176,7 @@ def _check_resolver(data: Any) -> Iterator[InitErrorDetails]:
     except ValueError:
         return
     if least > most:
-        yield at_value(("resolver", "min_ttl"), "must not be more than resolver.max_ttl")
+        yield at_value(("resolver",), "min_ttl must not be more than max_ttl")
 
 
 def check_endpoints(holder: Any, at: Location) -> Iterator[InitErrorDetails]:

@@ -92,7 +92,7 @@ class EndpointMaker:
             weight=member.weight,
             priority=member.priority,
             labels=dict(member.labels),
-            pool=_pool(self.setting, member.address, self.reactor, address, self.tls),
+            pool=_pool(self.setting, member, self.reactor, address, self.tls),
             shared=self.shared,
             cluster=self.setting.name,
             worker=self.worker,
@@ -195,14 +195,14 @@ def _protocol(setting: schema.Cluster) -> Protocol:
 
 def _pool(
     setting: schema.Cluster,
-    place: str,
+    member: Member,
     reactor: Reactor,
     address: str | None,
     tls: ClientTls | None,
 ) -> ConnectionPool:
-    host, port = split_address(place)
+    host, port = split_address(member.address)
     connections, socket = setting.connections, setting.socket
-    name = (setting.tls.sni if setting.tls is not None else None) or host
+    name = (setting.tls.sni if setting.tls is not None else None) or member.host or host
     return ConnectionPool(
         reactor,
         address,

@@ -21,13 +21,14 @@ from lbd.discovery.membership import EndpointMaker, Membership
 from lbd.discovery.names import Names
 from lbd.discovery.retired import Retired
 from lbd.discovery.source import Means, OffLoop, Source
-from lbd.discovery.watch import Watch
+from lbd.discovery.watch import Outcome, Watch
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
 START_SECONDS = 2.0
+RESOLVE_SECONDS = 2.0  # for host names that a source has found
 NAME = "name"  # the source of changes of single host names
 
 OnAdded = Callable[[Cluster, Endpoint], None]
@@ -82,9 +83,16 @@ class Discovery:
     def _watch(self, cluster: str, setting: Discover) -> None:
         kind = next(name for name in registry.names("discovery") if getattr(setting, name) is not None)
         source: Source = registry.resolve("discovery", kind)(setting, self._means)
-        watch = Watch(
+
+        async def look() -> Outcome[Members]:
+            outcome = await source.look()
+            if outcome.found is not None and outcome.found != watch.found:
+                await self._resolve_all(cluster, outcome.found)
+            return outcome
+
+        watch: Watch[Members] = Watch(
             f"cluster {cluster}: {source.title}",
-            source.look,
+            look,
             lambda members: self._on_found(cluster, kind, members),
             self._log,
             on_failed=lambda: self._errors.update([(cluster, kind)]),
@@ -97,11 +105,22 @@ class Discovery:
 
     def _on_found(self, cluster: str, kind: str, members: Members) -> None:
         membership = self._memberships.get(cluster)
-        if membership is None:  # before attach: begin to resolve, the rest follows
-            for member in members:
-                self.names.want(member.address, cluster)
-        elif membership.apply(members):
+        if membership is None:  # attach will see to it
+            return
+        if membership.apply(members):
             self._updates[cluster, kind] += 1
+        self.names.release(cluster)
+
+    async def _resolve_all(self, cluster: str, members: Members) -> None:
+        """Before they join: if all of them were new names, none would have an address for a moment."""
+        watches = [self.names.want(member.address, cluster) for member in members]
+        try:
+            async with asyncio.timeout(RESOLVE_SECONDS):
+                for one in watches:
+                    if one is not None:
+                        await one.watch.looked.wait()
+        except TimeoutError:
+            return  # those that are left join without an address
 
     def attach(
         self,
@@ -125,7 +144,7 @@ class Discovery:
             )
             if watch is not None and watch.found is not None:
                 self._memberships[name].apply(watch.found)
-        self.names.drop_unused()
+            self.names.release(name)
 
     async def stop(self) -> None:
         for watch in self._watches.values():

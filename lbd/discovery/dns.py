@@ -17,14 +17,16 @@ class DnsSource:
         assert setting.dns is not None
         self.title = f"dns {setting.dns}"
         self._labels = setting.labels
-        host, self._port = split_address(setting.dns)
-        self._lookup = HostLookup(host, means.resolver(), means.pace())
+        self._host, self._port = split_address(setting.dns)
+        self._lookup = HostLookup(self._host, means.resolver(), means.pace())
 
     async def look(self) -> Outcome[Members]:
         outcome = await self._lookup.look()
         if outcome.found is None:
             return Outcome(None, outcome.wait, outcome.problem, outcome.failed)
-        members, too_many = bounded(
-            tuple(Member(join_address(address, self._port), labels=self._labels) for address in outcome.found)
-        )
+        members, too_many = bounded(tuple(self._member(address) for address in outcome.found))
         return Outcome(members, outcome.wait, outcome.problem or too_many, outcome.failed or bool(too_many))
+
+    def _member(self, address: str) -> Member:
+        """Found by name, so TLS asks for the name: certificates seldom have addresses."""
+        return Member(join_address(address, self._port), labels=self._labels, host=self._host)

@@ -12,13 +12,17 @@ MOST_MEMBERS = 1000  # of one answer or file: whoever answers for a name must no
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """`priority` is its tier, 0 first. Its identity is its name, or its address without one."""
+    """`priority` is its tier, 0 first. Its identity is its name, or its address without one.
+
+    `host` is what TLS asks for and verifies; the host of the address when empty.
+    """
 
     address: str
     weight: int = 1
     priority: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
+    host: str = ""
 
     @property
     def identity(self) -> str:
@@ -26,7 +30,7 @@ class Member:
 
     @classmethod
     def of(cls, setting: schema.Endpoint) -> Member:
-        """The member that a setting describes."""
+        """The member that a setting describes; the setting of a tier is optional."""
         return cls(
             setting.address,
             setting.weight,

@@ -114,8 +114,10 @@ class Membership:
     def _join(self, endpoint: Endpoint, prompt: Prompt | None) -> None:
         """Keep its address up to date, and ask again when connecting to it fails."""
         prompts = [one for one in (self._names.follow(endpoint, self.cluster), prompt) if one is not None]
-        if prompts:
-            endpoint.pool.on_connect_failed = prompts[0] if len(prompts) == 1 else lambda: _call(prompts)
+        if len(prompts) == 2:
+            endpoint.pool.on_connect_failed = lambda: _call(prompts)
+        else:
+            endpoint.pool.on_connect_failed = prompts[0] if prompts else None
 
     def _must_be_new(self, endpoint: Endpoint, member: Member) -> bool:
         host, _ = split_address(endpoint.address)

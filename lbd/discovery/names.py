@@ -32,7 +32,7 @@ class NameWatch:
     def __init__(self, host: str, means: Means, log: Log, on_update: Counter, on_error: Counter) -> None:
         self.host = host
         self.address: str | None = None
-        self.clusters: set[str] = set()
+        self.clusters: set[str] = set()  # that have endpoints there, or are about to
         self.followers: dict[Endpoint, Cluster] = {}
         self._log = log
         self._on_update = on_update
@@ -73,8 +73,9 @@ class NameWatch:
         self._settle(endpoint, cluster)
 
     def unfollow(self, endpoint: Endpoint) -> None:
-        self.followers.pop(endpoint, None)
-        self.clusters = {cluster.name for cluster in self.followers.values()}
+        cluster = self.followers.pop(endpoint).name
+        if all(other.name != cluster for other in self.followers.values()):
+            self.clusters.discard(cluster)
 
 
 def _choose(addresses: tuple[str, ...]) -> str:
@@ -94,7 +95,10 @@ class Names:
         self.watches: dict[str, NameWatch] = {}
 
     def want(self, address: str, cluster: str) -> NameWatch | None:
-        """See that the host of an address is being resolved; None when there is nothing to resolve."""
+        """See that the host of an address is being resolved; None when there is nothing to resolve.
+
+        The cluster's claim lasts until its last endpoint there goes, or `release`.
+        """
         host, _ = split_address(address)
         if not is_name(host):
             return None
@@ -123,21 +127,24 @@ class Names:
         return found.watch.prompt
 
     def unfollow(self, endpoint: Endpoint) -> None:
-        """It is gone, or has another host; a host without endpoints is not asked for any more."""
+        """It is gone, or has another host; a host that no cluster wants is not asked for any more."""
         host, _ = split_address(endpoint.address)
         watch = self.watches.get(host)
         if watch is not None and endpoint in watch.followers:
             watch.unfollow(endpoint)
-            if not watch.followers:
-                watch.watch.stop()
-                del self.watches[host]
+            self._drop_unwanted(watch)
 
-    def drop_unused(self) -> None:
-        """Stop asking for hosts that no endpoint has."""
-        for host, watch in list(self.watches.items()):
-            if not watch.followers:
-                watch.watch.stop()
-                del self.watches[host]
+    def release(self, cluster: str) -> None:
+        """The cluster's endpoints follow their hosts now: what it wanted for nothing is let go."""
+        for watch in list(self.watches.values()):
+            if all(follower.name != cluster for follower in watch.followers.values()):
+                watch.clusters.discard(cluster)
+                self._drop_unwanted(watch)
+
+    def _drop_unwanted(self, watch: NameWatch) -> None:
+        if not watch.clusters:
+            watch.watch.stop()
+            del self.watches[watch.host]
 
     def stop(self) -> None:
         for watch in self.watches.values():

@@ -6,7 +6,8 @@ import random
 
 from lbd.config.discovery import Resolver
 
-LONGEST_BACKOFF = 60.0  # seconds; min_ttl when that is longer
+FIRST_BACKOFF = 1.0  # seconds; negative_ttl when that is shorter
+LONGEST_BACKOFF = 60.0
 JITTER = 0.1  # so that names that were asked for together are not for ever
 
 
@@ -31,7 +32,7 @@ class Pace:
 
     def failed(self) -> float:
         """After no answer, or one that says nothing: exponential back-off, between half and all of it."""
-        longest = max(LONGEST_BACKOFF, self._setting.negative_ttl)
-        wait = min(longest, self._setting.negative_ttl * 2.0 ** min(self._failures, 30))
+        first = min(FIRST_BACKOFF, self._setting.negative_ttl)
+        wait = min(LONGEST_BACKOFF, first * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return wait * (1 + self._chance.random()) / 2

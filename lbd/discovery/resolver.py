@@ -25,6 +25,7 @@ from lbd.discovery.answer import Answer, Service
 CHANNEL_SECONDS = 0.05
 MOST_AT_ONCE = 100  # questions in flight; the others wait their turn
 NO_SORT = 1 << 7  # ARES_AI_NOSORT: sorting would open a socket per address
+ERRORS = (aiodns.error.DNSError, pycares.AresError, OSError)  # the latter two: no descriptors, no memory
 NOTHING = (pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND)
 
 
@@ -38,22 +39,22 @@ class Resolver:
 
     async def addresses(self, host: str, family: socket.AddressFamily) -> Answer[str]:
         """The addresses of one family as IP literals, sorted; from the hosts file or an A or AAAA query."""
-        async with self._channel() as channel:
-            try:
+        try:
+            async with self._channel() as channel:
                 found = await channel.getaddrinfo(host, family=family, type=socket.SOCK_STREAM, flags=NO_SORT)
-            except aiodns.error.DNSError as error:
-                return _no_answer(error)
+        except ERRORS as error:
+            return _no_answer(error)
         literals = {str(node.addr[0], "ascii") for node in found.nodes}
         ttl = min([node.ttl for node in found.nodes] + [alias.ttl for alias in found.cnames], default=0)
         return Answer(tuple(sorted(filter(is_usable, literals))), ttl, reason="no usable address")
 
     async def services(self, name: str) -> Answer[Service]:
         """The SRV records of a name."""
-        async with self._channel() as channel:
-            try:
+        try:
+            async with self._channel() as channel:
                 found = await channel.query_dns(name, "SRV")
-            except aiodns.error.DNSError as error:
-                return _no_answer(error)
+        except ERRORS as error:
+            return _no_answer(error)
         data = [record.data for record in found.answer]
         values = [
             Service(one.priority, one.weight, one.port, one.target)
@@ -122,8 +123,8 @@ def is_usable(literal: str) -> bool:
     return not (address.version == 6 and address.is_link_local)
 
 
-def _no_answer(error: aiodns.error.DNSError) -> Answer[Any]:
-    code = error.args[0] if error.args else pycares.errno.ARES_EFORMERR
-    if code in NOTHING:
+def _no_answer(error: Exception) -> Answer[Any]:
+    code = error.args[0] if error.args else None
+    if isinstance(error, aiodns.error.DNSError) and code in NOTHING:
         return Answer(reason="no such name" if code == pycares.errno.ARES_ENOTFOUND else "no such records")
     return Answer(failure=str(error.args[1] if len(error.args) > 1 else error))

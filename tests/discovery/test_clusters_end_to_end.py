@@ -12,6 +12,7 @@ from harness.http_origin import HttpOrigin
 from harness.lbd import Lbd
 from harness.messages import get
 from harness.waiting import eventually
+from tls.speaking import SecureHttpOrigin, World
 
 THREE = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 BY_DNS = CONFIG.replace("<members>", 'discover: {dns: "app.test:<port>"}')
@@ -113,6 +114,16 @@ def test_labels_of_what_is_found(names: NameServer, three: list[HttpOrigin]) -> 
         assert served(lbd, three, 3) == [0, 3, 0]
 
 
+def test_tls_asks_for_the_name_and_not_for_the_address(names: NameServer, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.add("app", "app.test")
+    names.set("app.test", "127.0.0.1")
+    with SecureHttpOrigin(world.server_context("app")) as origin:
+        config = BY_DNS.replace('<port>"}', f'<port>"}}, tls: {{ca: {world.ca_file}}}')
+        with Lbd(config, names=names, port=origin.port) as lbd:
+            assert lbd.ask(get("/")).status == 200
+
+
 # SRV -------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +155,33 @@ def test_records_and_addresses_change(names: NameServer, three: list[HttpOrigin]
         assert names.count("a.test") == asked, "nobody asks for a host that no endpoint has"
         eventually(lambda: len(three[1].requests) > 5, "the one that is left serves")
         assert traffic.failed == []
+
+
+def test_other_targets_take_over_without_a_gap(names: NameServer, three: list[HttpOrigin]) -> None:
+    """All endpoints go and others by name come: they have their addresses before they join."""
+    port = three[0].port
+    names.set("_http._tcp.app.test", f"0 1 {port} a0.test", ttl=0)
+    for turn in range(6):
+        names.set(f"a{turn}.test", f"127.0.0.{turn % 3 + 1}")
+    with Lbd(BY_SRV, names=names) as lbd, Traffic(lbd) as traffic:
+        for turn in range(1, 6):
+            names.set("_http._tcp.app.test", f"0 1 {port} a{turn}.test", ttl=0)
+            said(lbd, f"cluster app: +a{turn}.test:{port} -a{turn - 1}.test:{port}")
+        assert traffic.failed == [] and "resolves to" not in lbd.stderr
+
+
+def test_target_without_an_answer_does_not_hold_up_the_others(
+    names: NameServer, three: list[HttpOrigin]
+) -> None:
+    port = three[0].port
+    names.set("a.test", "127.0.0.1")
+    names.set("b.test", "127.0.0.2")
+    names.fail("slow.test", "silence")
+    names.set("_http._tcp.app.test", f"0 1 {port} a.test", ttl=0)
+    with Lbd(BY_SRV.replace("timeout: 200ms", "timeout: 1h"), names=names) as lbd:
+        names.set("_http._tcp.app.test", f"0 1 {port} b.test", f"0 1 {port} slow.test", ttl=0)
+        said(lbd, f"cluster app: +b.test:{port} +slow.test:{port} -a.test:{port}")
+        assert served(lbd, three, 3) == [0, 3, 0]
 
 
 def test_target_that_resolves_late(names: NameServer, three: list[HttpOrigin]) -> None:

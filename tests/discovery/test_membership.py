@@ -27,7 +27,7 @@ clusters: [{name: app, endpoints: ["127.0.0.1:1"], discover: {dns: "app.test:80"
 
 
 class KnownNames:
-    """Names that resolve as told."""
+    """Host names that resolve as told."""
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}

@@ -207,7 +207,8 @@ def test_ipv6_only_name(names: NameServer) -> None:
 def test_two_clusters_ask_once(names: NameServer, two: list[HttpOrigin]) -> None:
     names.set("app.test", "127.0.0.1")
     config = BY_NAME + '  - {name: other, endpoints: ["app.test:<port>", "app.test:1"]}\n'
-    with Lbd(config, names=names, port=two[0].port):
+    with Lbd(config, names=names, port=two[0].port) as lbd:
+        eventually(lambda: served(lbd, two), "it is resolved")
         assert names.count("app.test") == 1
 
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from lbd.config.discovery import Resolver
-from lbd.discovery.pace import JITTER, LONGEST_BACKOFF, Pace
+from lbd.discovery.pace import FIRST_BACKOFF, JITTER, LONGEST_BACKOFF, Pace
 
 SETTING = Resolver(min_ttl="5s", max_ttl="60s", negative_ttl="2s")
 
@@ -37,14 +37,15 @@ def test_empty_answer() -> None:
 
 def test_failures_wait_longer_and_longer() -> None:
     pace = Pace(SETTING, Still(1.0))
-    assert [pace.failed() for _ in range(7)] == [2, 4, 8, 16, 32, LONGEST_BACKOFF, LONGEST_BACKOFF]
+    waits = [pace.failed() for _ in range(8)]
+    assert waits == [FIRST_BACKOFF, 2, 4, 8, 16, 32, LONGEST_BACKOFF, LONGEST_BACKOFF]
     assert all(pace.failed() == LONGEST_BACKOFF for _ in range(2000))  # no overflow
 
 
 def test_failures_are_spread() -> None:
-    assert Pace(SETTING, Still(0.0)).failed() == 1
+    assert Pace(SETTING, Still(0.0)).failed() == FIRST_BACKOFF / 2
     many = {Pace(SETTING, random.Random(seed)).failed() for seed in range(100)}
-    assert len(many) == 100 and min(many) < 1.2 and max(many) > 1.8
+    assert len(many) == 100 and min(many) < 0.6 and max(many) > 0.9
 
 
 @pytest.mark.parametrize("end", ["answered", "empty"])
@@ -56,8 +57,10 @@ def test_an_answer_ends_the_back_off(end: str) -> None:
         pace.answered(10)
     else:
         pace.empty()
-    assert pace.failed() == 2
+    assert pace.failed() == FIRST_BACKOFF
 
 
-def test_longer_negative_ttl_is_not_cut() -> None:
-    assert Pace(Resolver(negative_ttl="10m"), Still(1.0)).failed() == 600
+def test_negative_ttl_may_be_shorter_or_longer_than_the_back_off() -> None:
+    assert Pace(Resolver(negative_ttl="100ms"), Still(1.0)).failed() == 0.1
+    slow = Pace(Resolver(negative_ttl="10m"), Still(0.0))
+    assert slow.failed() == FIRST_BACKOFF / 2 and slow.empty() == 600

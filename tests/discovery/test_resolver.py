@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pycares
 import pytest
 import uvloop
 from discovery.name_server import NameServer
@@ -161,6 +163,27 @@ def test_cancelled_question_leaves_the_others(names: NameServer, monkeypatch: py
         return await made.addresses("app.test", V4)
 
     assert asking(names, run, timeout="5s").values == ("10.0.0.1",)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), pycares.AresError("Failed to initialize c-ares channel")]
+)
+def test_no_descriptors_is_a_failure_like_any_other(
+    names: NameServer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(resolver, "_Channel", refuse)
+    assert addresses(names, "app.test").failure == str(error.args[-1])
+
+
+def test_hosts_file_comes_first(names: NameServer) -> None:
+    lines = [line.partition("#")[0].split() for line in Path("/etc/hosts").read_text().splitlines()]
+    known = {host: line[0] for line in lines if line and "." in line[0] for host in line[1:]}
+    host = next((host for host in known if host != "localhost"), "localhost")
+    assert known[host] in addresses(names, host).values
+    assert names.asked == []
 
 
 @pytest.mark.parametrize("host", ["a..test", "x" * 64 + ".test", "a." * 130 + "test"])

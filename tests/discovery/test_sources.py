@@ -113,9 +113,9 @@ def test_every_address_is_an_endpoint(told: Told) -> None:
     source = DnsSource(Discover(dns="app.test:8080", labels={"zone": "a"}), told)  # type: ignore[arg-type]
     told.v4, told.v6 = good("10.0.0.1", "10.0.0.2"), good("2001:db8::1")
     assert look(source).found == (
-        Member("10.0.0.1:8080", labels={"zone": "a"}),
-        Member("10.0.0.2:8080", labels={"zone": "a"}),
-        Member("[2001:db8::1]:8080", labels={"zone": "a"}),
+        Member("10.0.0.1:8080", labels={"zone": "a"}, host="app.test"),
+        Member("10.0.0.2:8080", labels={"zone": "a"}, host="app.test"),
+        Member("[2001:db8::1]:8080", labels={"zone": "a"}, host="app.test"),
     )
     told.v4 = told.v6 = NOTHING
     assert look(source).found is None
