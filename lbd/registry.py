@@ -29,9 +29,17 @@ BALANCERS: dict[str, str] = {
     "time_window": "lbd.balance.time_window:TimeWindow",
 }
 
+# names are settings of `discover`, see config/discovery.py
+DISCOVERY: dict[str, str] = {
+    "dns": "lbd.discovery.dns:DnsSource",
+    "srv": "lbd.discovery.srv:SrvSource",
+    "file": "lbd.discovery.file:FileSource",
+}
+
 # kind -> table; further kinds (filter, limiter, probe, ...) get a table above and a line here
 KINDS: dict[str, dict[str, str]] = {
     "balancer": BALANCERS,
+    "discovery": DISCOVERY,
 }
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lbd.config import document
 from lbd.config.document import Node
@@ -26,6 +26,7 @@ from lbd.config.schema import Config
 __all__ = ["ConfigError", "ConfigErrors", "load", "load_text"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
+M = TypeVar("M", bound=BaseModel)
 _JOINED = ("listeners", "clusters")  # lists that several files of a directory may add to
 
 
@@ -136,17 +137,22 @@ def _copy(node: Node) -> Node:
 def _build(root: Node, errors: list[ConfigError], env: Mapping[str, str] | None) -> Config:
     if root.kind != "map":
         raise ConfigErrors(errors)
-    reader = _Reader(root, os.environ if env is None else env, errors)
+    return validated(Config, root, errors, os.environ if env is None else env)
+
+
+def validated(model: type[M], root: Node, errors: list[ConfigError], env: Mapping[str, str]) -> M:
+    """The model of a tree of nodes; ConfigErrors, `errors` among them, each at the place of its node."""
+    reader = _Reader(root, env, errors)
     data = reader.plain(root, ())
     try:
-        config = Config.model_validate(data)
+        made = model.model_validate(data)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             if not reader.is_known_bad(detail["loc"]):
                 errors.append(_place(root, detail["loc"], detail["msg"], at_key=detail["type"] == AT_KEY))
     if errors:
         raise ConfigErrors(errors)
-    return config
+    return made
 
 
 class _Reader:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import InitErrorDetails
 
+from lbd import registry
 from lbd.config import units
 from lbd.config.messages import Location, at_key, at_value, suggest
 from lbd.config.patterns import parse_field_name
@@ -27,7 +28,7 @@ def check(data: Any) -> list[InitErrorDetails]:
     clusters = {
         name for _, cluster in _items(data, "clusters") if isinstance(name := _get(cluster, "name"), str)
     }
-    found = [*_check_workers(data), *_not_empty(data, "listeners", ())]
+    found = [*_check_workers(data), *_not_empty(data, "listeners", ()), *_check_resolver(data)]
     found += _unique(data, "listeners", "name", "a listener")
     found += _unique(data, "clusters", "name", "a cluster")
     found += _check_binds(data)
@@ -157,13 +158,56 @@ def _check_reference(at: Location, name: Any, clusters: set[str]) -> Iterator[In
 
 
 def _check_cluster(at: Location, cluster: Any) -> Iterator[InitErrorDetails]:
-    yield from _not_empty(cluster, "endpoints", at)
     yield from _check_cluster_tls(at, cluster)
+    endpoints, discover = _get(cluster, "endpoints"), _get(cluster, "discover")
+    if endpoints == []:
+        yield at_value((*at, "endpoints"), "must not be empty")
+    elif not endpoints and discover is None and _get(cluster, "name") is not None:
+        yield at_value(at, "give 'endpoints', or 'discover' to find them")
+    yield from _check_discover((*at, "discover"), discover)
+    yield from check_endpoints(cluster, at)
+    weights = [
+        1 if isinstance(endpoint, str) else _get(endpoint, "weight", 1)
+        for _, endpoint in _items(cluster, "endpoints")
+    ]
+    if discover is None and weights and all(isinstance(weight, int) and weight == 0 for weight in weights):
+        yield at_value((*at, "endpoints"), "every endpoint has weight 0, so none would ever be used")
+
+
+def _check_discover(at: Location, discover: Any) -> Iterator[InitErrorDetails]:
+    if not isinstance(discover, (dict, BaseModel)):
+        return
+    sources = registry.names("discovery")
+    given = [name for name in sources if _get(discover, name) is not None]
+    if not given:
+        yield at_value(at, f"give one of {', '.join(sources)}")
+    for name in given[1:]:
+        yield at_key((*at, name), f"give either {given[0]!r} or {name!r}, not both")
+    if "dns" in given:
+        try:
+            host, _ = units.split_address(units.parse_endpoint_address(_get(discover, "dns")))
+        except ValueError:
+            return
+        if units.is_ip(host) or host.startswith("unix:"):
+            yield at_value((*at, "dns"), f"{shorten(host)} is no host name; write it under 'endpoints'")
+
+
+def _check_resolver(data: Any) -> Iterator[InitErrorDetails]:
+    resolver = _get(data, "resolver")
+    try:
+        least = units.parse_duration(_get(resolver, "min_ttl", "5s"))
+        most = units.parse_duration(_get(resolver, "max_ttl", "1h"))
+    except ValueError:
+        return
+    if least > most:
+        yield at_value(("resolver",), "min_ttl must not be more than max_ttl")
+
+
+def check_endpoints(holder: Any, at: Location) -> Iterator[InitErrorDetails]:
+    """Addresses and names in the `endpoints` of a cluster, or of a file of endpoints, are there once."""
     seen: dict[str, int] = {}
-    weights = []
-    for index, endpoint in _items(cluster, "endpoints"):
+    for index, endpoint in _items(holder, "endpoints"):
         address = endpoint if isinstance(endpoint, str) else _get(endpoint, "address")
-        weights.append(1 if isinstance(endpoint, str) else _get(endpoint, "weight", 1))
         try:
             canonical = units.parse_endpoint_address(address)
         except ValueError:
@@ -174,11 +218,12 @@ def _check_cluster(at: Location, cluster: Any) -> Iterator[InitErrorDetails]:
                 if isinstance(endpoint, str)
                 else (*at, "endpoints", index, "address")
             )
-            yield at_value(where, f"{canonical} is already endpoint {seen[canonical]} of this cluster")
+            yield at_value(
+                where,
+                f"{canonical} is already endpoint {seen[canonical]} of this {'cluster' if at else 'file'}",
+            )
         seen.setdefault(canonical, index)
-    if weights and all(isinstance(weight, int) and weight == 0 for weight in weights):
-        yield at_value((*at, "endpoints"), "every endpoint has weight 0, so none would ever be used")
-    yield from _unique(cluster, "endpoints", "name", "an endpoint", at)
+    yield from _unique(holder, "endpoints", "name", "an endpoint", at)
 
 
 def _check_binds(data: Any) -> Iterator[InitErrorDetails]:

@@ -26,6 +26,7 @@ from pydantic import (
 
 from lbd.config import rules
 from lbd.config.balancer import BalancerChoice, BalancerSetting
+from lbd.config.discovery import Discover, Resolver
 from lbd.config.health import AdaptiveLimit, Breaker, HealthCheck, PassiveCheck, PassiveCheckSetting
 from lbd.config.messages import OFF, ON, merge_errors
 from lbd.config.placement import Regions, Zones
@@ -384,8 +385,12 @@ class Cluster(Settings):
         default=None, description="Sessions that stay with their endpoint; none when absent."
     )
     endpoints: tuple[EndpointSetting, ...] = Field(
+        default=(),
         description="The servers: `host:port`, or a mapping of the settings below.",
         json_schema_extra={"minItems": 1},
+    )
+    discover: Discover | None = Field(
+        default=None, description="Where more servers are found, in place of `endpoints` or beside them."
     )
     protocol: Literal["http1", "http2", "auto"] = Field(
         default="http1", description="What is spoken with the endpoints; auto: what ALPN chooses."
@@ -473,6 +478,7 @@ class Config(Settings):
         description="Where lbd keeps what outlives it, such as ACME accounts and keys.",
     )
     acme: Acme = Field(default=Acme(), description="The authority for listeners with `tls.acme`.")
+    resolver: Resolver = Field(default=Resolver(), description="How host names of endpoints are resolved.")
     listeners: tuple[Listener, ...] = Field(
         description="Where clients are accepted.", json_schema_extra={"minItems": 1}
     )

@@ -94,7 +94,7 @@ class Checks:
                 ),
             }
         )
-        return self.new_pool(plain, schema.Endpoint(address=endpoint.address))
+        return self.new_pool(plain, endpoint.address)
 
     def _tcp(
         self,

@@ -21,6 +21,7 @@ from lbd.config.units import is_ip, join_address, split_address
 from lbd.control.resilience import adaptive_limit, breaker, divider, passive_guard, sticky
 from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
+from lbd.discovery.member import Member
 from lbd.engine.accesslog import LogWriter, TextLog
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Balancer, Endpoint
@@ -60,7 +61,7 @@ GRPC_CODES = {
 }
 
 Addresses = Mapping[str, str]
-PoolMaker = Callable[[schema.Cluster, schema.Endpoint], ConnectionPool]
+PoolMaker = Callable[[schema.Cluster, str], ConnectionPool]
 
 
 @dataclass(slots=True)
@@ -71,6 +72,39 @@ class Runtime:
     listeners: dict[str, Listener] = field(default_factory=dict)
     clusters: dict[str, Cluster] = field(default_factory=dict)
     log_writers: dict[str, LogWriter] = field(default_factory=dict)
+    makers: dict[str, EndpointMaker] = field(default_factory=dict)  # by cluster
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointMaker:
+    """Builds the endpoints of one cluster: those in the settings, and later those that are discovered."""
+
+    setting: schema.Cluster
+    zone: str | None  # of lbd itself
+    reactor: Reactor
+    shared: Shared
+    worker: int
+    tls: ClientTls | None
+
+    @property
+    def asks_for_host(self) -> bool:
+        """Whether TLS asks for the host of an endpoint's address."""
+        return self.setting.tls is not None and self.setting.tls.sni is None
+
+    def make(self, member: Member, address: str | None) -> Endpoint:
+        """`address`: the IP literal of the member's host; None when it is not known (yet)."""
+        return Endpoint(
+            member.identity,
+            member.address,
+            weight=member.weight,
+            priority=member.priority,
+            labels=dict(member.labels),
+            foreign=self.zone is not None and member.labels.get("zone", self.zone) != self.zone,
+            pool=_pool(self.setting, member, self.reactor, address, self.tls),
+            shared=self.shared,
+            cluster=self.setting.name,
+            worker=self.worker,
+        )
 
 
 def compile_runtime(
@@ -91,14 +125,17 @@ def compile_runtime(
     """
     runtime = Runtime(config)
     for cluster in config.clusters:
-        runtime.clusters[cluster.name] = _cluster(cluster, config, reactor, shared, addresses, worker)
+        tls = client_tls(cluster) if cluster.tls is not None else None
+        maker = EndpointMaker(cluster, config.zone, reactor, shared, worker, tls)
+        runtime.makers[cluster.name] = maker
+        runtime.clusters[cluster.name] = _cluster(cluster, config, maker, reactor, shared, addresses, worker)
     for cluster in config.clusters:
         if cluster.fallback is not None:
             runtime.clusters[cluster.name].set_fallback(*_fallback(cluster.fallback, runtime.clusters))
     for listener in config.listeners:
-        tls = server_tls(listener, ticket_keys(ticket_secret, now)) if listener.tls is not None else None
+        server = server_tls(listener, ticket_keys(ticket_secret, now)) if listener.tls is not None else None
         runtime.listeners[listener.name] = _listener(
-            listener, runtime, reactor, shared, worker, open_log, tls
+            listener, runtime, reactor, shared, worker, open_log, server
         )
     return runtime
 
@@ -118,25 +155,14 @@ def _fallback(
 def _cluster(
     setting: schema.Cluster,
     config: schema.Config,
+    maker: EndpointMaker,
     reactor: Reactor,
     shared: Shared,
     addresses: Addresses,
     worker: int,
 ) -> Cluster:
-    tls = client_tls(setting) if setting.tls is not None else None
     endpoints = [
-        Endpoint(
-            endpoint.name or endpoint.address,
-            endpoint.address,
-            weight=endpoint.weight,
-            priority=endpoint.priority,
-            labels=dict(endpoint.labels),
-            foreign=bool(config.zone) and endpoint.labels.get("zone", config.zone) != config.zone,
-            pool=_pool(setting, endpoint, reactor, addresses, tls),
-            shared=shared,
-            cluster=setting.name,
-            worker=worker,
-        )
+        maker.make(Member.of(endpoint), addresses.get(split_address(endpoint.address)[0]))
         for endpoint in setting.endpoints
     ]
     balancer_class, options, key = _balancer(setting.balancer)
@@ -210,17 +236,17 @@ def _protocol(setting: schema.Cluster) -> Protocol:
 
 def _pool(
     setting: schema.Cluster,
-    endpoint: schema.Endpoint,
+    member: Member,
     reactor: Reactor,
-    addresses: Addresses,
+    address: str | None,
     tls: ClientTls | None,
 ) -> ConnectionPool:
-    host, port = split_address(endpoint.address)
+    host, port = split_address(member.address)
     connections, socket = setting.connections, setting.socket
-    name = (setting.tls.sni if setting.tls is not None else None) or host
+    name = (setting.tls.sni if setting.tls is not None else None) or member.host or host
     return ConnectionPool(
         reactor,
-        addresses.get(host),
+        address,
         port,
         max_open=connections.max or 0,
         max_idle=connections.idle,
@@ -244,10 +270,12 @@ def pool_maker(reactor: Reactor) -> PoolMaker:
     """Makes pools without an address, which get theirs later. Pools of one cluster share its TLS context."""
     known: dict[str, ClientTls] = {}
 
-    def make(setting: schema.Cluster, endpoint: schema.Endpoint) -> ConnectionPool:
+    def make(setting: schema.Cluster, address: str) -> ConnectionPool:
         if setting.tls is not None and setting.name not in known:
             known[setting.name] = client_tls(setting)
-        return _pool(setting, endpoint, reactor, {}, known[setting.name] if setting.tls is not None else None)
+        return _pool(
+            setting, Member(address), reactor, None, known[setting.name] if setting.tls is not None else None
+        )
 
     return make
 

@@ -129,7 +129,8 @@ def divider(setting: schema.Cluster, config: schema.Config) -> Callable[[], Divi
     """Makes the `divide` of each selection of the cluster; None when all endpoints simply serve."""
     tiers = any(endpoint.priority for endpoint in setting.endpoints)
     plain = setting.slow_start is None and setting.panic_threshold is None
-    if plain and not tiers and setting.zones is None and setting.regions is None:
+    found = setting.discover is not None  # its endpoints may have tiers
+    if plain and not (tiers or found) and setting.zones is None and setting.regions is None:
         return None
     return lambda: Divide(
         slow_start=setting.slow_start or 0.0,

@@ -16,15 +16,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lbd.config import schema
+from lbd.control.certs.offloop import off_loop
 from lbd.control.checks import Checks
 from lbd.control.compile import Runtime, compile_runtime, pool_maker
 from lbd.control.events import ClusterEvents
-from lbd.control.resolve import hosts_of, keep_resolving, resolve_hosts
 from lbd.control.sockets import bound_address, listen, unlink_unix
 from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
+from lbd.discovery.discovery import Discovery
 from lbd.engine.acceptor import Acceptor
 from lbd.engine.accesslog import LogWriter
 from lbd.engine.cluster import Cluster
+from lbd.engine.endpoint import Endpoint
 from lbd.engine.reactor import Reactor
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ServerTls
@@ -50,7 +52,7 @@ class Worker:
         self.draining = False
         self.keeper = _keeper(config, log)
         self.checks: Checks | None = None
-        self._resolving: asyncio.Task[None] | None = None
+        self.discovery = Discovery(config, log, off_loop)
         self._rotating: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -61,7 +63,14 @@ class Worker:
         # Every client may need a connection to an endpoint; the rest is for admin, logs and pipes.
         limit = raise_fd_limit(self.log)
         self.reactor.max_clients = max(1, (limit - min(RESERVED_FDS, limit // 4)) // 2)
-        addresses = await resolve_hosts(hosts_of(self.config), self.log)
+        try:
+            await self._start()
+        except BaseException:
+            await self.discovery.stop()
+            raise
+
+    async def _start(self) -> None:
+        addresses = await self.discovery.begin()
         if self.keeper is not None:
             self.keeper.load()
         self.runtime = compile_runtime(
@@ -78,10 +87,9 @@ class Worker:
         self._start_tls(self.runtime)
         self._start_checks(self.runtime)
         self.reactor.start()
-        if any(not e.resolved for c in self.runtime.clusters.values() for e in c.endpoints):
-            self._resolving = asyncio.create_task(
-                keep_resolving(self.runtime.clusters.values(), self.log, Cluster.refresh)
-            )
+        self.discovery.attach(
+            self.runtime.clusters, self.runtime.makers, self.shared, on_added=self._watch_endpoint
+        )
 
     def _watch_problems(self, runtime: Runtime) -> None:
         """Let the engine say what it can only say in passing."""
@@ -89,7 +97,7 @@ class Worker:
             listener.on_refused = self._on_refused if self.log.shows("debug") else None
         for cluster in runtime.clusters.values():
             for endpoint in cluster.endpoints:
-                endpoint.pool.on_problem = partial(self._on_tls_problem, f"{cluster.name}/{endpoint.name}")
+                self._watch_endpoint(cluster, endpoint)
         for setting in self.config.clusters:
             if setting.tls is not None and setting.tls.insecure_skip_verify:
                 self.log.warning(
@@ -108,6 +116,9 @@ class Worker:
             cluster = runtime.clusters[setting.name]
             cluster.on_change = ClusterEvents(self.log, partial(checks.follow, setting))
             checks.follow(setting, cluster)
+
+    def _watch_endpoint(self, cluster: Cluster, endpoint: Endpoint) -> None:
+        endpoint.pool.on_problem = partial(self._on_tls_problem, f"{cluster.name}/{endpoint.name}")
 
     def _start_tls(self, runtime: Runtime) -> None:
         targets = {name: one.tls for name, one in runtime.listeners.items() if one.tls is not None}
@@ -193,9 +204,9 @@ class Worker:
 
     async def stop(self) -> None:
         """Let go of everything; what is still open is closed by the kernel."""
-        for task in (self._resolving, self._rotating):
-            if task is not None:
-                task.cancel()
+        if self._rotating is not None:
+            self._rotating.cancel()
+        await self.discovery.stop()
         if self.keeper is not None:
             await self.keeper.stop()
         if self.checks is not None:

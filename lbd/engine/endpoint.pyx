@@ -14,6 +14,9 @@ from lbd.engine.shared cimport EndpointState, EndpointStats, Shared
 cdef double RECENT_MS = 10_000      # after so long, what was noted counts 1/e
 
 
+cdef EndpointStats detached         # what pools of forgotten endpoints would count into
+
+
 cdef class Endpoint:
     """One server."""
 
@@ -45,13 +48,26 @@ cdef class Endpoint:
         self.pool.set_address(host, port)
         self.resolved = True
 
-    def reconfigure(self, *, unsigned int weight, unsigned int priority, dict labels):
-        """Take over settings that changed without a new identity."""
+    def reconfigure(self, *, unsigned int weight, unsigned int priority, dict labels, str address=None):
+        """Take over settings that changed without a new identity. address: as configured; see `resolve` as well."""
+        self.address = address or self.address
         self.configured_weight = weight
         self.priority = priority
         self.labels = labels
         self.zone = labels.get("zone", "")
         self.region = labels.get("region", "")
+
+    @property
+    def quiet(self):
+        """Nothing is under way with it, and nothing is connected."""
+        return self.active == 0 and (self.pool is None or (self.pool.open == 0 and self.pool.queue_len == 0))
+
+    def detach(self):
+        """Let go of its records in the shared block, which another endpoint may get. Only for a removed, quiet one."""
+        self.stats = &self.own_stats
+        self.state = &self.own_state
+        if self.pool is not None:
+            self.pool.stats = &detached     # the pool may outlive this object
 
     def __repr__(self):
         return f"<Endpoint {self.name} weight={self.weight} active={self.active}>"

@@ -33,6 +33,7 @@ cdef class PooledConnection(Handler):
     cdef bint counted                   # in pool.open
     cdef uint64_t expires               # ms; 0 = never
     cdef uint32_t requests
+    cdef uint32_t era                   # of the pool, when it was made
 
     cdef int on_ready(self, Waiter waiter) except -1
     cdef bint is_silent(self) noexcept
@@ -65,6 +66,7 @@ cdef class ConnectionPool:
     cdef Reactor reactor
     cdef sockaddr_storage address
     cdef socklen_t address_len
+    cdef uint32_t era                   # grows with each other address: connections of an earlier one are not used again
     cdef EndpointStats* stats
     cdef PooledConnection idle_top
     cdef Waiter queue_head
@@ -85,8 +87,10 @@ cdef class ConnectionPool:
     cdef bint fast_open
     cdef str problem                    # the last TLS failure that was reported
     cdef public object on_problem       # called with a text when TLS fails in a new way, or None
+    cdef public object on_connect_failed    # called for each connection that fails, or None
 
     cdef int _set_options(self, int fd) noexcept
+    cdef void connect_failed(self) noexcept
     cdef PooledConnection take_idle(self)
     cdef PooledConnection share(self)
     cdef int serve_queue(self) except -1
@@ -101,3 +105,4 @@ cdef class ConnectionPool:
     cdef void forget_idle(self, PooledConnection connection) noexcept
     cdef int on_closed(self) except -1
     cdef void close_idle(self) noexcept
+    cdef void _let_go(self) noexcept

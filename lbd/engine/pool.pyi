@@ -8,6 +8,7 @@ class Protocol:
 
 class ConnectionPool:
     on_problem: Callable[[str], None] | None
+    on_connect_failed: Callable[[], None] | None
     def __init__(
         self,
         reactor: Reactor,

@@ -9,7 +9,7 @@ Invariants: open counts connecting, busy and idle connections; a connection is i
 `idle` is set; any byte or end on an idle connection closes it (RFC 9112 9.5: nothing may come unasked).
 """
 
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 import os
 import socket as pysocket
@@ -113,7 +113,7 @@ cdef class PooledConnection(Handler):
         self.waiter = None
         self.stream.set_timer(0)
         if reason != R_NONE:
-            self.pool.stats.connect_failures += 1
+            self.pool.connect_failed()
             self.stream.error = error
             self.drop(False)
             if waiter is not None:
@@ -231,31 +231,18 @@ cdef class ConnectionPool:
             self.set_address(host, port)
 
     def set_address(self, str host not None, int port):
-        """Where to connect: an IP literal, or `unix:` and a path. Idle connections to another address are not kept."""
-        cdef c.sockaddr_un* local = <c.sockaddr_un*> &self.address
-        cdef c.sockaddr_in* v4 = <c.sockaddr_in*> &self.address
-        cdef c.sockaddr_in6* v6 = <c.sockaddr_in6*> &self.address
-        cdef bytes raw
-        cdef unsigned short network_port = pysocket.htons(port)
-        if host.startswith("unix:"):
-            raw = os.fsencode(host[5:])
-            if len(raw) >= sizeof(local.sun_path):
-                raise ValueError(f"{host}: the path is too long for a unix socket")
-            local.sun_family = c.AF_UNIX
-            memcpy(local.sun_path, <const char*> raw, len(raw) + 1)
-            self.address_len = <c.socklen_t> (sizeof(local.sun_family) + len(raw) + 1)
-        elif ":" in host:
-            raw = pysocket.inet_pton(pysocket.AF_INET6, host)
-            v6.sin6_family = c.AF_INET6
-            v6.sin6_port = network_port
-            memcpy(&v6.sin6_addr, <const char*> raw, 16)
-            self.address_len = sizeof(c.sockaddr_in6)
-        else:
-            raw = pysocket.inet_pton(pysocket.AF_INET, host)
-            v4.sin_family = c.AF_INET
-            v4.sin_port = network_port
-            memcpy(&v4.sin_addr, <const char*> raw, 4)
-            self.address_len = sizeof(c.sockaddr_in)
+        """Where to connect: an IP literal, or `unix:` and a path. Connections to a former address are not used again: idle
+        ones close now, the others when what is under way on them has finished."""
+        cdef c.sockaddr_storage made
+        cdef c.socklen_t size
+        memset(&made, 0, sizeof(made))
+        size = _write_address(&made, host, port)
+        if size == self.address_len and memcmp(&made, &self.address, size) == 0:
+            return
+        self.address = made
+        self.address_len = size
+        self.era += 1
+        self._let_go()
 
     def __repr__(self):
         return f"<ConnectionPool open={self.open} idle={self.idle_count} queued={self.queue_len}>"
@@ -353,18 +340,23 @@ cdef class ConnectionPool:
                          <c.socklen_t> len(self.congestion))
         return 0
 
+    cdef void connect_failed(self) noexcept:
+        self.stats.connect_failures += 1
+        if self.on_connect_failed is not None:
+            self.on_connect_failed()
+
     cdef int connect(self, Waiter waiter, PooledConnection fresh) except -1:
         """Start a connection for the waiter. 0, or minus a Reason when it failed at once (the waiter is not called)."""
         cdef int fd = c.socket(self.address.ss_family, c.SOCK_STREAM | c.SOCK_NONBLOCK | c.SOCK_CLOEXEC, 0)
         cdef Stream stream
         self.stats.connects += 1
         if fd < 0:
-            self.stats.connect_failures += 1
+            self.connect_failed()
             return -<int> R_CONNECT_FAILED
         self._set_options(fd)
         if c.connect(fd, <c.sockaddr*> &self.address, self.address_len) < 0 and c.errno != c.EINPROGRESS:
             c.close(fd)
-            self.stats.connect_failures += 1
+            self.connect_failed()
             return -<int> R_CONNECT_FAILED
         try:
             if self.tls is None:
@@ -373,7 +365,7 @@ cdef class ConnectionPool:
                 stream = self.tls.open(self.tls_name, self.tls_name_is_ip)
                 register_stream(stream, self.reactor, fd, fresh)
         except OSError:
-            self.stats.connect_failures += 1
+            self.connect_failed()
             return -<int> R_CONNECT_FAILED
         stream.blocked = True
         fresh.stream = stream
@@ -381,6 +373,7 @@ cdef class ConnectionPool:
         fresh.connecting = True
         fresh.waiter = waiter
         fresh.counted = True
+        fresh.era = self.era
         if self.lifetime_ms:                # spread by up to 10 % so that connections of one burst do not end together
             fresh.expires = (self.reactor.wheel.now + self.lifetime_ms
                              - self.reactor.random() % (self.lifetime_ms // 10 + 1))
@@ -433,7 +426,8 @@ cdef class ConnectionPool:
         if not connection.is_silent():
             connection.drop(False)              # bytes behind the response, of which no event will tell
             return 0
-        if (self.closed or connection.stream.hangup or self.proxy_version      # its PROXY header names one client
+        if (self.closed or connection.era != self.era or connection.stream.hangup
+                or self.proxy_version           # its PROXY header names one client
                 or (self.max_requests and connection.requests >= self.max_requests)
                 or (connection.expires and connection.expires <= self.reactor.wheel.now)):
             connection.drop(False)
@@ -485,9 +479,39 @@ cdef class ConnectionPool:
         return 0
 
     cdef void close_idle(self) noexcept:
-        cdef SharedConnection one
         self.closed = True
+        self._let_go()
+
+    cdef void _let_go(self) noexcept:
+        """Idle connections close, shared ones take no more exchanges."""
+        cdef SharedConnection one
         while self.idle_top is not None:
             self.idle_top.drop(False)
         for one in list(self.shared or ()):
             one.leave()
+
+
+cdef c.socklen_t _write_address(c.sockaddr_storage* to, str host, int port) except 0:
+    """The socket address of an IP literal and port, or of `unix:` and a path; its length. `to` must be zeroed."""
+    cdef c.sockaddr_un* local = <c.sockaddr_un*> to
+    cdef c.sockaddr_in* v4 = <c.sockaddr_in*> to
+    cdef c.sockaddr_in6* v6 = <c.sockaddr_in6*> to
+    cdef bytes raw
+    if host.startswith("unix:"):
+        raw = os.fsencode(host[5:])
+        if len(raw) >= sizeof(local.sun_path):
+            raise ValueError(f"{host}: the path is too long for a unix socket")
+        local.sun_family = c.AF_UNIX
+        memcpy(local.sun_path, <const char*> raw, len(raw) + 1)
+        return <c.socklen_t> (sizeof(local.sun_family) + len(raw) + 1)
+    if ":" in host:
+        raw = pysocket.inet_pton(pysocket.AF_INET6, host)
+        v6.sin6_family = c.AF_INET6
+        v6.sin6_port = pysocket.htons(port)
+        memcpy(&v6.sin6_addr, <const char*> raw, 16)
+        return sizeof(c.sockaddr_in6)
+    raw = pysocket.inet_pton(pysocket.AF_INET, host)
+    v4.sin_family = c.AF_INET
+    v4.sin_port = pysocket.htons(port)
+    memcpy(&v4.sin_addr, <const char*> raw, 4)
+    return sizeof(c.sockaddr_in)

@@ -139,6 +139,7 @@ cdef class Shared:
     cdef char* base
     cdef size_t size, used
     cdef dict directory         # (kind, name) -> (offset, bytes per worker)
+    cdef dict spare             # bytes per worker -> offsets of forgotten records
     cdef readonly int workers
     cdef readonly bytes secret  # of this run, the same in all workers
     cdef uint64_t* generation   # grows when the state of endpoints or clusters changes: others look again

@@ -7,6 +7,8 @@ position: a reload that keeps a route or an endpoint keeps its numbers. The addr
 only used where it is touched.
 """
 
+from libc.string cimport memset
+
 import mmap
 import os
 
@@ -73,6 +75,7 @@ cdef class Shared:
         self.size = size
         self.workers = workers
         self.directory = {}
+        self.spare = {}
         self.secret = os.urandom(32)
         self.generation = <uint64_t*> self.find("generation", "", sizeof(uint64_t), 0)
 
@@ -87,14 +90,24 @@ cdef class Shared:
             raise ValueError(f"worker {worker} of {self.workers}")
         found = self.directory.get((kind, name))
         if found is None:
-            if self.used + step * self.workers > self.size:
+            if self.spare.get(step):
+                offset = self.spare[step].pop()
+                memset(self.base + offset, 0, step * self.workers)
+            elif self.used + step * self.workers > self.size:
                 raise MemoryError(f"shared state block is full ({self.size} bytes)")
-            offset = self.used
-            self.used += step * self.workers
+            else:
+                offset = self.used
+                self.used += step * self.workers
             self.directory[kind, name] = (offset, step)
         else:
             offset = found[0]
         return self.base + offset + step * worker
+
+    def forget(self, str kind, str name):
+        """Let another identity have this record, which nobody writes to any more. No effect when there is none."""
+        found = self.directory.pop((kind, name), None)
+        if found is not None:
+            self.spare.setdefault(found[1], []).append(found[0])
 
     def names(self, str kind):
         """Identities of a kind: 'route' (listener/route/cluster), 'listener', 'endpoint' (cluster/endpoint), 'cluster'."""

@@ -104,6 +104,7 @@ cdef class Http2Upstream(SharedConnection):
         other.stream.handler = other
         other.counted = self.counted
         other.expires = self.expires
+        other.era = self.era
         self.counted = False
         self.stream = None
         self.pool.reactor.retired.append(self)
@@ -130,6 +131,8 @@ cdef class Http2Upstream(SharedConnection):
             self.pool.shared = []
         self.pool.shared.append(self)
         self.listed = True
+        if self.era != self.pool.era:           # the address has changed while it was being made
+            return self.leave()
         self.session.schedule()
         return 0
 

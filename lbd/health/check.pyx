@@ -144,6 +144,8 @@ cdef class Check(Handler):
             return False
         memcpy(&pool.address, &source.address, sizeof(pool.address))
         pool.address_len = source.address_len
+        pool.tls_name = source.tls_name
+        pool.tls_name_is_ip = source.tls_name_is_ip
         if port:
             if pool.address.ss_family == c.AF_INET:
                 (<c.sockaddr_in*> &pool.address).sin_port = c.htons(<unsigned short> port)

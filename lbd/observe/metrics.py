@@ -62,12 +62,21 @@ class Certificates(Protocol):
     def certificates(self) -> Iterator[CertificateState]: ...
 
 
+class Discovered(Protocol):
+    """What is read of a Discovery."""
+
+    def updates(self) -> Iterator[tuple[str, str, int]]: ...
+    def errors(self) -> Iterator[tuple[str, str, int]]: ...
+    def sizes(self) -> Iterator[tuple[str, int]]: ...
+
+
 class Observed(Protocol):
     """What is read of a worker."""
 
     @property
     def keeper(self) -> Certificates | None: ...
-
+    @property
+    def discovery(self) -> Discovered: ...
     @property
     def shared(self) -> Shared: ...
     @property
@@ -119,6 +128,7 @@ class EngineCollector(Collector):
         yield from self._routes()
         yield from self._listeners()
         yield from self._endpoints()
+        yield from self._discovery()
         yield from self._process()
 
     def _routes(self) -> Iterator[Metric]:
@@ -280,6 +290,23 @@ class EngineCollector(Collector):
             for key, counter in counters.items():
                 counter.add_metric([name], record[key])
         yield from (retries, *counters.values())
+
+    def _discovery(self) -> Iterator[Metric]:
+        labels = ["cluster", "source"]
+        updates = CounterMetricFamily("lbd_discovery_updates", "Changes that discovery made.", labels=labels)
+        errors = CounterMetricFamily(
+            "lbd_discovery_errors", "Lookups and readings without a good answer.", labels=labels
+        )
+        endpoints = GaugeMetricFamily(
+            "lbd_discovery_endpoints", "Endpoints that `discover` has found.", labels=["cluster"]
+        )
+        for cluster, source, count in self.worker.discovery.updates():
+            updates.add_metric([cluster, source], count)
+        for cluster, source, count in self.worker.discovery.errors():
+            errors.add_metric([cluster, source], count)
+        for cluster, count in self.worker.discovery.sizes():
+            endpoints.add_metric([cluster], count)
+        yield from (updates, errors, endpoints)
 
     def _up(self) -> Metric:
         up = GaugeMetricFamily(

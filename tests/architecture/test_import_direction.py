@@ -11,6 +11,7 @@ from architecture.sources import FILES, ROOT, cython_imports, imports_of, name_o
 BELOW_CONTROL = {
     "admin",
     "config",
+    "discovery",
     "health",
     "observe",
     "filters",
@@ -23,6 +24,7 @@ BELOW_CONTROL = {
 ALLOWED = {  # part -> the parts that it may import, beside itself and lbd's version
     "cli": {"control", *BELOW_CONTROL},
     "control": BELOW_CONTROL,
+    "discovery": {"config", "engine", "observe", "registry"},
     "admin": {"observe", "config", "engine"},
     "observe": {"config", "engine"},
     "health": {"config", "engine"},

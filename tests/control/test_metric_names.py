@@ -6,7 +6,7 @@ import asyncio
 import re
 
 import pytest
-from control.worlds import Lines, config_of, port_of, serving, talk
+from control.worlds import CONFIG, Lines, config_of, port_of, serving, talk
 from harness.messages import head
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,6 +22,9 @@ CONTRACT = {  # sample name -> (type, labels)
     "lbd_upstream_requests_total": ("counter", {"cluster", "endpoint", "code"}),
     "lbd_upstream_connects_total": ("counter", {"cluster", "endpoint"}),
     "lbd_endpoint_up": ("gauge", {"cluster", "endpoint"}),
+    "lbd_discovery_updates_total": ("counter", {"cluster", "source"}),
+    "lbd_discovery_errors_total": ("counter", {"cluster", "source"}),
+    "lbd_discovery_endpoints": ("gauge", {"cluster"}),
     "lbd_retries_total": ("counter", {"cluster", "reason"}),
     "lbd_retries_denied_total": ("counter", {"cluster"}),
     "lbd_hedges_total": ("counter", {"cluster"}),
@@ -50,11 +53,13 @@ def parsed(text: bytes) -> Families:
 
 
 @pytest.fixture(scope="module")
-def families() -> Families:
+def families(tmp_path_factory: pytest.TempPathFactory) -> Families:
     """After one request, so that counters by code exist."""
+    missing = tmp_path_factory.mktemp("discovery") / "none.yaml"
+    found = CONFIG + f"  - {{name: found, discover: {{file: {missing}}}}}\n"
 
     async def run() -> bytes:
-        async with serving() as (worker, admin):
+        async with serving(found) as (worker, admin):
             port = int(re.search(r"127\.0\.0\.1:(\d+) \(http\)", str(worker.log.lines))[1])  # type: ignore[attr-defined,index]
             await talk(port, head("GET /here HTTP/1.1", "Host: a", "Connection: close"))
             page = await talk(
