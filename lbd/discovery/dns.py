@@ -23,9 +23,10 @@ class DnsSource:
     async def look(self) -> Outcome[Members]:
         outcome = await self._lookup.look()
         if outcome.found is None:
-            return Outcome(None, outcome.wait, outcome.problem, outcome.failed)
+            return Outcome(None, outcome.wait, outcome.problem, outcome.failed, outcome.detail)
         members, too_many = bounded(tuple(self._member(address) for address in outcome.found))
-        return Outcome(members, outcome.wait, outcome.problem or too_many, outcome.failed or bool(too_many))
+        failed = outcome.failed or too_many is not None
+        return Outcome(members, outcome.wait, outcome.problem or too_many, failed, outcome.detail)
 
     def _member(self, address: str) -> Member:
         """Found by name, so TLS asks for the name: certificates seldom have addresses."""

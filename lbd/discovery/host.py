@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lbd.discovery.answer import Answer
 from lbd.discovery.pace import Pace
@@ -17,6 +17,11 @@ FAMILIES = (socket.AF_INET, socket.AF_INET6)
 # RFC 8305 3 waits 50 ms for the other family. Nobody waits here, but servers that never answer AAAA exist.
 STRAGGLER_SECONDS = 0.5
 LATE: Answer[str] = Answer(failure="no answer in time")
+
+
+def unresolved(wait: float, reason: str) -> Outcome[Any]:
+    """Of any question to name servers that has no good answer."""
+    return Outcome(None, wait, "does not resolve", failed=True, detail=reason)
 
 
 class HostLookup:
@@ -35,9 +40,9 @@ class HostLookup:
         good = [answer for answer in answers.values() if answer.values]
         if not good:
             if failures:
-                return Outcome(None, self._pace.failed(), f"does not resolve ({failures[0]})", failed=True)
+                return unresolved(self._pace.failed(), failures[0])
             reason = next(iter(answers.values())).reason
-            return Outcome(None, self._pace.empty(), f"does not resolve ({reason})", failed=True)
+            return unresolved(self._pace.empty(), reason)
         # A family that fails but never had an address is most likely one that this network does not have.
         lost = [f for f, answer in answers.items() if answer.failure is not None and self._known.get(f)]
         self._known = {
@@ -45,12 +50,13 @@ class HostLookup:
             for family, answer in answers.items()
         }
         found = tuple(address for family in FAMILIES for address in self._known[family])
-        wait = self._pace.answered(min(answer.ttl for answer in good))
+        ttl = min(answer.ttl for answer in good)
         if lost:
             what = "IPv4" if lost[0] == socket.AF_INET else "IPv6"
-            problem = f"only resolves in part ({what}: {answers[lost[0]].failure})"
-            return Outcome(found, min(wait, self._pace.failed()), problem, failed=True)
-        return Outcome(found, wait)
+            detail = f"{what}: {answers[lost[0]].failure}"
+            wait = min(self._pace.kept(ttl), self._pace.failed())
+            return Outcome(found, wait, "only resolves in part", failed=True, detail=detail)
+        return Outcome(found, self._pace.answered(ttl))
 
     async def _ask(self) -> dict[socket.AddressFamily, Answer[str]]:
         """Both families at once; when one has addresses, the other has STRAGGLER_SECONDS more."""

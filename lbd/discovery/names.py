@@ -73,9 +73,7 @@ class NameWatch:
         self._settle(endpoint, cluster)
 
     def unfollow(self, endpoint: Endpoint) -> None:
-        cluster = self.followers.pop(endpoint).name
-        if all(other.name != cluster for other in self.followers.values()):
-            self.clusters.discard(cluster)
+        self.followers.pop(endpoint)
 
 
 def _choose(addresses: tuple[str, ...]) -> str:
@@ -97,7 +95,7 @@ class Names:
     def want(self, address: str, cluster: str) -> NameWatch | None:
         """See that the host of an address is being resolved; None when there is nothing to resolve.
 
-        The cluster's claim lasts until its last endpoint there goes, or `release`.
+        The cluster's claim lasts until `release` finds no endpoint of it there.
         """
         host, _ = split_address(address)
         if not is_name(host):
@@ -127,24 +125,20 @@ class Names:
         return found.watch.prompt
 
     def unfollow(self, endpoint: Endpoint) -> None:
-        """It is gone, or has another host; a host that no cluster wants is not asked for any more."""
+        """It is gone, or has another host; `release` sees to what nobody wants any more."""
         host, _ = split_address(endpoint.address)
         watch = self.watches.get(host)
         if watch is not None and endpoint in watch.followers:
             watch.unfollow(endpoint)
-            self._drop_unwanted(watch)
 
     def release(self, cluster: str) -> None:
         """The cluster's endpoints follow their hosts now: what it wanted for nothing is let go."""
         for watch in list(self.watches.values()):
             if all(follower.name != cluster for follower in watch.followers.values()):
                 watch.clusters.discard(cluster)
-                self._drop_unwanted(watch)
-
-    def _drop_unwanted(self, watch: NameWatch) -> None:
-        if not watch.clusters:
-            watch.watch.stop()
-            del self.watches[watch.host]
+                if not watch.clusters:
+                    watch.watch.stop()
+                    del self.watches[watch.host]
 
     def stop(self) -> None:
         for watch in self.watches.values():

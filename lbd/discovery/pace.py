@@ -22,6 +22,10 @@ class Pace:
     def answered(self, ttl: float) -> float:
         """After an answer with this TTL (seconds): it is used up then, within the settings' bounds."""
         self._failures = 0
+        return self.kept(ttl)
+
+    def kept(self, ttl: float) -> float:
+        """How long an answer with this TTL is used; not the end of a back-off."""
         kept = min(max(ttl, self._setting.min_ttl), self._setting.max_ttl)
         return kept * (1 + JITTER * self._chance.random())
 

@@ -91,11 +91,9 @@ class _Channel:
     """A channel of c-ares with the number of questions that it is at."""
 
     def __init__(self, setting: discovery.Resolver, now: float) -> None:
-        options: dict[str, Any] = {
-            "timeout": setting.timeout,
-            "tries": setting.attempts,
-            "lookups": "fb",  # the hosts file, then name servers, whatever nsswitch.conf says
-        }
+        # Not `lookups`: pycares 5.2 hands c-ares a text that is freed before it is read. The hosts file comes
+        # first by default, and where nsswitch.conf says so.
+        options: dict[str, Any] = {"timeout": setting.timeout, "tries": setting.attempts}
         if setting.servers:
             options["nameservers"] = list(setting.servers)
         self.dns = aiodns.DNSResolver(loop=asyncio.get_running_loop(), **options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from lbd.config.discovery import Discover
 from lbd.config.units import parse_endpoint_address, shorten
 from lbd.discovery.answer import Service
+from lbd.discovery.host import unresolved
 from lbd.discovery.member import Member, Members, bounded
 from lbd.discovery.source import Means
 from lbd.discovery.watch import Outcome
@@ -27,7 +28,7 @@ class SrvSource:
     async def look(self) -> Outcome[Members]:
         answer = await self._resolver.services(self._name)
         if answer.failure is not None:
-            return Outcome(None, self._pace.failed(), f"does not resolve ({answer.failure})", failed=True)
+            return unresolved(self._pace.failed(), answer.failure)
         found: dict[str, Member] = {}
         bad: str | None = None
         for service in sorted(answer.values, key=lambda one: (one.priority, one.target, one.port)):
@@ -40,8 +41,7 @@ class SrvSource:
                 continue
             found.setdefault(member.address, member)
         if not found:
-            reason = bad or answer.reason
-            return Outcome(None, self._pace.empty(), f"does not resolve ({reason})", failed=True)
+            return unresolved(self._pace.empty(), bad or answer.reason)
         members, too_many = bounded(tuple(found.values()))
         problem = bad or too_many
         return Outcome(members, self._pace.answered(answer.ttl), problem, failed=problem is not None)

@@ -19,13 +19,15 @@ T = TypeVar("T")
 class Outcome(Generic[T]):
     """What one look has found. None found: what was known stays in force.
 
-    `problem`: what is wrong, None when nothing is; `failed`: count it; `wait`: seconds to the next look.
+    `problem`: what is wrong, None when nothing is, and `detail` about it, whose changes alone are no news;
+    `failed`: count it; `wait`: seconds to the next look.
     """
 
     found: T | None
     wait: float
     problem: str | None = None
     failed: bool = False
+    detail: str = ""
 
 
 class Watch(Generic[T]):
@@ -99,7 +101,8 @@ class Watch(Generic[T]):
                 return
             then = "" if outcome.found is not None else "; the last good answer stays in force"
             then = "; there is no endpoint of it until then" if self.found is None else then
-            self._log.warning(f"{self.title}: {outcome.problem}{then}")
+            why = f" ({outcome.detail})" if outcome.detail else ""
+            self._log.warning(f"{self.title}: {outcome.problem}{why}{then}")
 
     async def _pause(self, seconds: float) -> None:
         """Until it is time, or somebody prompts; those who do wait for PROMPTED_EVERY, all together."""

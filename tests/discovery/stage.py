@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Self
+from typing import Self, TypeVar
 
 from harness.http_origin import EchoOrigin, HttpOrigin
 from harness.lbd import Lbd
 from harness.messages import get
+from harness.origin import Origin
 from harness.waiting import TIMEOUT
+
+AnyOrigin = TypeVar("AnyOrigin", bound=Origin)
 
 CONFIG = """
 admin: {bind: "127.0.0.1:0"}
@@ -24,18 +27,23 @@ clusters:
 
 @contextmanager
 def origins(*hosts: str) -> Iterator[list[HttpOrigin]]:
-    """An endpoint on each of these hosts, all with the same port."""
+    """An endpoint that echoes on each of these hosts, all with the same port."""
+    with sharing_a_port([EchoOrigin() for _ in hosts], hosts) as made:
+        yield list(made)
+
+
+@contextmanager
+def sharing_a_port(made: Sequence[AnyOrigin], hosts: Sequence[str]) -> Iterator[Sequence[AnyOrigin]]:
+    """These endpoints, not started yet, on these hosts with one port for all of them."""
+    while not _share_port(made, hosts):
+        continue
     with ExitStack() as stack:
-        while True:
-            made = [EchoOrigin() for _ in hosts]
-            if _share_port(made, hosts):
-                break
-            for one in made:
-                one.listener.close()
-        yield [stack.enter_context(one) for one in made]
+        for one in made:
+            stack.enter_context(one)
+        yield made
 
 
-def _share_port(made: list[EchoOrigin], hosts: tuple[str, ...]) -> bool:
+def _share_port(made: Sequence[Origin], hosts: Sequence[str]) -> bool:
     port = 0
     for one, host in zip(made, hosts, strict=True):
         one.listener.close()

@@ -72,13 +72,17 @@ def test_empty_is_a_finding_but_none_is_not() -> None:
 
 def test_a_problem_is_said_once_per_change() -> None:
     bad: Outcome[Any] = Outcome(None, 0.0, "no answer", failed=True)
-    script = Script(bad, bad, Outcome(1, 0.0), bad, bad, bad, Outcome(1, 3600.0))
-    found, lines, failures = run(script, lambda _, script: script.looked(7))
-    assert found == [1] and failures == 5
+    same: Outcome[Any] = Outcome(None, 0.0, "no answer", failed=True, detail="refused")
+    other: Outcome[Any] = Outcome(None, 0.0, "line 2 is bad", failed=True)
+    good: Outcome[Any] = Outcome(1, 0.0)
+    script = Script(bad, same, bad, good, same, bad, other, Outcome(1, 3600.0))
+    found, lines, failures = run(script, lambda _, script: script.looked(8))
+    assert found == [1] and failures == 6
     assert lines == [
         ("warning", "it: no answer; there is no endpoint of it until then"),
         ("info", "it: good again"),
-        ("warning", "it: no answer; the last good answer stays in force"),
+        ("warning", "it: no answer (refused); the last good answer stays in force"),
+        ("warning", "it: line 2 is bad; the last good answer stays in force"),
         ("info", "it: good again"),
     ]
 
