@@ -10,8 +10,8 @@ cdef struct Walk:               # over the endpoints in the order that a key giv
     uint32_t steps
 
 cdef struct Load:
+    double most                 # load factor * share of the weights
     uint32_t active
-    float share                 # of the weights of all
 
 
 cdef inline uint64_t mix(uint64_t x) noexcept nogil:
@@ -29,7 +29,6 @@ cdef inline uint32_t scale(uint64_t x, uint32_t n) noexcept nogil:
 cdef class Keyed(Balancer):
     cdef uint32_t n
     cdef uint64_t state         # for requests without a key
-    cdef double load_factor
     cdef Load* loads            # NULL: not bounded
     cdef uint64_t total         # exchanges under way at all endpoints
 

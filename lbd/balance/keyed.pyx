@@ -33,14 +33,13 @@ cdef class Keyed(Balancer):
         if load_factor is None or not self.n:
             return
         self.tracks_load = True
-        self.load_factor = load_factor
         self.loads = <Load*> PyMem_Calloc(self.n, sizeof(Load))
         if self.loads == NULL:
             raise MemoryError
         weights = sum([e.weight for e in self.endpoints])
         for i, endpoint in enumerate(self.endpoints):
             self.loads[i].active = endpoint.active
-            self.loads[i].share = <double> endpoint.weight / weights
+            self.loads[i].most = load_factor * endpoint.weight / weights
             self.total += endpoint.active
 
     def __dealloc__(self):
@@ -109,11 +108,13 @@ cdef class Keyed(Balancer):
         return seen[attempt % n_seen] if n_seen else <int> scale(hashed, self.n)
 
     cdef bint _is_full(self, int index) noexcept:
+        """One exchange more would be more than ceil(most * total), which is an integer as often as not: it is not left to
+        rounding on which side of it the product lies."""
         cdef Load* load
         if self.loads == NULL:
             return False
         load = &self.loads[index]
-        return <double> load.active >= self.load_factor * <double> (self.total + 1) * load.share
+        return <double> load.active >= <double> (self.total + 1) * load.most - 1e-6
 
     cdef void on_acquired(self, int index) noexcept:
         if self.loads != NULL:

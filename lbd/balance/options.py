@@ -89,7 +89,7 @@ class FirstAvailableOptions(Settings):
 
     connections: CountOrNone = Field(
         default=None,
-        description="Exchanges at a time that an endpoint has room for; none = `connections.max`.",
+        description="Exchanges at a time per endpoint; none = `connections.max` of the cluster.",
     )
 
 

@@ -101,7 +101,7 @@ def test_windows_without_measure(window: float) -> None:
 @settings(deadline=None)
 @given(st.integers(1, 8), st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=60))
 def test_against_a_list(count: int, steps: list[tuple[int, bool]]) -> None:
-    """Steps in time, and whether the use comes from a pick. A tick and a 64th of the window may miss."""
+    """Steps in time, and whether a pick uses it. A tick (256 ms) and a 64th of the window may miss."""
     window, slack = 300.0, 300 / 64 + 0.6
     balancer = TimeWindow(endpoints_of([1] * count), window=window)
     used: dict[str, float] = {}
