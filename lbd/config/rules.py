@@ -24,6 +24,11 @@ def check(data: Any) -> list[InitErrorDetails]:
     clusters = {
         name for _, cluster in _items(data, "clusters") if isinstance(name := _get(cluster, "name"), str)
     }
+    tcp = {
+        name
+        for _, listener in _items(data, "listeners")
+        if _get(listener, "protocol") == "tcp" and isinstance(name := _get(listener, "cluster"), str)
+    }
     found = [*_check_workers(data), *_not_empty(data, "listeners", ())]
     found += _unique(data, "listeners", "name", "a listener")
     found += _unique(data, "clusters", "name", "a cluster")
@@ -32,6 +37,7 @@ def check(data: Any) -> list[InitErrorDetails]:
         found += _check_listener(("listeners", index), listener, clusters)
     for index, cluster in _items(data, "clusters"):
         found += _check_cluster(("clusters", index), cluster)
+        found += _check_warm(("clusters", index), cluster, tcp)
     return found
 
 
@@ -155,6 +161,23 @@ def _check_cluster(at: Location, cluster: Any) -> Iterator[InitErrorDetails]:
     if weights and all(isinstance(weight, int) and weight == 0 for weight in weights):
         yield at_value((*at, "endpoints"), "every endpoint has weight 0, so none would ever be used")
     yield from _unique(cluster, "endpoints", "name", "an endpoint", at)
+
+
+def _check_warm(at: Location, cluster: Any, tcp: set[str]) -> Iterator[InitErrorDetails]:
+    """Connections opened ahead of need must be able to wait for any request."""
+    connections = _get(cluster, "connections")
+    warm = _get(connections, "warm")
+    if not isinstance(warm, int) or warm < 1:
+        return
+    at = (*at, "connections", "warm")
+    for name, default in (("max", 1024), ("idle", 256)):
+        most = _get(connections, name, default)
+        if isinstance(most, int) and warm > most:
+            yield at_value(at, f"must not be more than connections.{name} ({most})")
+    if _get(cluster, "proxy_protocol") is not None:
+        yield at_value(at, "has no meaning with proxy_protocol, where each connection belongs to one client")
+    if _get(cluster, "name") in tcp:
+        yield at_value(at, "has no meaning for a tcp listener, where each connection belongs to one client")
 
 
 def _check_binds(data: Any) -> Iterator[InitErrorDetails]:
