@@ -343,14 +343,9 @@ cdef class ConnectionPool(Handler):
         """A stream on the shared connection with the fewest exchanges, or None when all are full."""
         cdef SharedConnection one
         cdef SharedConnection best = None
-        cdef SharedConnection expired = None
         for one in self.shared:
-            if one.expires and one.expires <= self.reactor.wheel.now:
-                expired = one
-            elif (best is None or one.busy < best.busy) and one.room() > 0:
+            if (best is None or one.busy < best.busy) and one.room() > 0:
                 best = one
-        if expired is not None:
-            expired.leave()
         return None if best is None else best.new_stream()
 
     cdef int serve_queue(self) except -1:

@@ -155,7 +155,8 @@ cdef class Http2Upstream(SharedConnection):
 
     cdef uint32_t room(self) noexcept:
         cdef uint32_t most
-        if self.resting and self.pool.is_worn(self):
+        if (self.expires and self.expires <= self.pool.reactor.wheel.now) or (
+                self.resting and self.pool.is_worn(self)):
             return 0
         if self.leaving or self.full or self.session is None or not nghttp2.check_request_allowed(self.session.session):
             return 0
