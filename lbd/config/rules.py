@@ -43,6 +43,7 @@ def check(data: Any) -> list[InitErrorDetails]:
         found += _check_cluster(("clusters", index), cluster)
         found += check_resilience(("clusters", index), cluster, clusters, data)
         found += _check_tcp_key(("clusters", index), cluster, tcp)
+        found += _check_warm(("clusters", index), cluster, tcp)
     return found
 
 
@@ -224,6 +225,23 @@ def check_endpoints(holder: Any, at: Location) -> Iterator[InitErrorDetails]:
             )
         seen.setdefault(canonical, index)
     yield from _unique(holder, "endpoints", "name", "an endpoint", at)
+
+
+def _check_warm(at: Location, cluster: Any, tcp: dict[Any, Any]) -> Iterator[InitErrorDetails]:
+    """Connections opened ahead of need must be able to wait for any request."""
+    connections = _get(cluster, "connections")
+    warm = _get(connections, "warm")
+    if not isinstance(warm, int) or warm < 1:
+        return
+    at = (*at, "connections", "warm")
+    for name, default in (("max", 1024), ("idle", 256)):
+        most = _get(connections, name, default)
+        if isinstance(most, int) and warm > most:
+            yield at_value(at, f"must not be more than connections.{name} ({most})")
+    if _get(cluster, "proxy_protocol") is not None:
+        yield at_value(at, "has no meaning with proxy_protocol, where each connection belongs to one client")
+    if _get(cluster, "name") in tcp:
+        yield at_value(at, "has no meaning for a tcp listener, where each connection belongs to one client")
 
 
 def _check_binds(data: Any) -> Iterator[InitErrorDetails]:

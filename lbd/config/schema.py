@@ -247,6 +247,9 @@ class Route(Settings):
     )
     limits: RouteLimits = Field(default=RouteLimits(), description="Limits that differ from the listener's.")
     retry: Retry | None = Field(default=None, description="Further attempts, in place of the cluster's.")
+    urgency: Literal["high", "normal", "low"] = Field(
+        default="normal", description="Who waits, and who is refused, when a cluster is overloaded."
+    )
     endpoint_labels: dict[Identifier, Label] = Field(
         default={}, description="Only endpoints with all of these labels serve; without any: 503."
     )
@@ -363,6 +366,13 @@ class Connections(Settings):
     )
     pending: Annotated[Integer, Field(ge=0)] = Field(
         default=1024, description="Most exchanges that wait for a connection, per endpoint."
+    )
+    warm: Annotated[Integer, Field(ge=0, le=10000)] = Field(
+        default=0, description="Unused connections kept open ahead of need, per usable endpoint."
+    )
+    learn_idle: bool = Field(
+        default=True,
+        description="Learn after how long an endpoint closes unused connections, and stay below that.",
     )
 
 

@@ -60,6 +60,8 @@ GRPC_CODES = {
     "data_loss": 15,
 }
 
+URGENCIES = ("high", "normal", "low")
+
 Addresses = Mapping[str, str]
 PoolMaker = Callable[[schema.Cluster, str], ConnectionPool]
 
@@ -263,6 +265,9 @@ def _pool(
         user_timeout_ms=milliseconds(socket.user_timeout),
         congestion=socket.congestion.encode() if socket.congestion else None,
         fast_open=socket.fast_open > 0,
+        learn_idle=connections.learn_idle,
+        warm=connections.warm,
+        protocol=_protocol(setting),
     )
 
 
@@ -408,6 +413,7 @@ def _route(
         respond=_respond(setting.respond) if setting.respond else None,
         labels=dict(setting.endpoint_labels),
         retry=_retry(setting.retry) if setting.retry is not None else None,
+        urgency=URGENCIES.index(setting.urgency),
         captures=captures,
         total_ms=milliseconds(setting.timeouts.total),
         response_ms=milliseconds(setting.timeouts.response) or (cluster.response_ms if cluster else 0),

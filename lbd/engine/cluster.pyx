@@ -140,6 +140,8 @@ cdef class Cluster(Handler):
             self.sticky.set_members(self.endpoints)
         for endpoint in self.endpoints:
             self._judge(endpoint, now)
+            if endpoint.pool is not None:
+                endpoint.pool.set_usable(endpoint.usable)
             endpoint.seats = None
             endpoint.available = False
         for selection in (self.selection, *self.subsets.values()):

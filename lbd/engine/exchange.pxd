@@ -103,7 +103,6 @@ cdef class Exchange(Waiter):
     cdef uint8_t method, minor
     cdef uint8_t request_framing
     cdef uint8_t retries, informational, refusals
-    cdef uint8_t urgency                    # 0 high, 1 normal, 2 low: who waits and who is shed first
     cdef bint request_done                  # all of the request has been taken from the client
     cdef bint body_given                    # some of its body went to an upstream connection
     cdef bint keeping                       # all of what was given is in `kept`

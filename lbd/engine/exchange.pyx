@@ -44,6 +44,7 @@ from lbd.engine.retry cimport (
 from lbd.engine.shared cimport STATUS_SLOT, histogram_add
 from lbd.engine.sticky cimport Sticky
 from lbd.engine.sys cimport monotonic_us
+from lbd.engine.witness cimport note_stale
 
 
 cdef enum:
@@ -258,6 +259,8 @@ cdef class Exchange(Waiter):
             if idle is not None:
                 self.on_connection(idle)
                 return 0
+        if pool.is_full():
+            pool.make_room(self.replayed)
         if pool.is_full() or pool.is_joining():
             if not pool.enqueue(self):
                 return -<int> R_OVERFLOW
@@ -283,7 +286,7 @@ cdef class Exchange(Waiter):
             return 0
         self.upstream = upstream
         upstream.exchange = self
-        self.reused = upstream.requests > 0
+        self.reused = upstream.requests > 0 or upstream.idle_since != 0
         if self.reused:
             self.endpoint.stats.reused += 1
         self.endpoint.stats.requests += 1
@@ -311,6 +314,9 @@ cdef class Exchange(Waiter):
         if self._retry(RETRY_CONNECT_TIMEOUT if reason == R_CONNECT_TIMEOUT else RETRY_CONNECT_FAILED, 0):
             return 0
         return self.fail(reason)
+
+    cdef int on_pushed_out(self) except -1:
+        return self.fail(R_OVERFLOW)
 
     cdef uint64_t response_wait(self) noexcept:
         """How long this attempt may wait for the head of its response."""
@@ -470,6 +476,7 @@ cdef class Exchange(Waiter):
         upstream.detach(False)
         if silent and hedge is None and self._is_stale():
             endpoint.stats.stale += 1
+            note_stale(endpoint.pool, upstream, self.sent_us // 1000)
             self.cluster.stats.retries[RETRY_STALE] += 1
             self.replayed = True
             self._end_attempt(0, R_STALE, OUTCOME_NONE)

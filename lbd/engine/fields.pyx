@@ -14,7 +14,7 @@ from libc.string cimport memchr
 
 from lbd.engine.http1 cimport (
     K_CLIENT_CERTIFICATE, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED, K_FORWARDED_FOR, K_FORWARDED_HOST,
-    K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER,
+    K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_KEEP_ALIVE, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER,
     K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, K_VIA, PARSE_DONE, PARSE_MORE, Field, Head,
 )
 from lbd.engine.reasons cimport R_BAD_REQUEST, R_HEAD_TOO_LARGE
@@ -115,7 +115,7 @@ cdef uint16_t _classify(const char* name, size_t n) noexcept nogil:
         if same_name(name, b"connection", 10):
             return K_CONNECTION
         if same_name(name, b"keep-alive", 10):
-            return K_HOP
+            return K_KEEP_ALIVE
     elif n == 12 and same_name(name, b"x-request-id", 12):
         return K_REQUEST_ID
     elif n == 14:

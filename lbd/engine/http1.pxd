@@ -52,6 +52,7 @@ cdef enum:
     K_VIA
     K_UNDERSCORE
     K_NOMINATED                 # named by Connection
+    K_KEEP_ALIVE                # becomes K_HOP, see Head.announced
 
 cdef struct Field:
     uint32_t name
@@ -95,6 +96,7 @@ cdef struct Head:
     bint expect_continue
     bint te_trailers
     bint special                # some field is not K_PLAIN/K_HOST: the slow way of writing is needed
+    int announced               # index of the last Keep-Alive field, or -1
     int upgrade            # index of the Upgrade field that Connection names, or -1
     uint16_t n_forwarded        # fields of the forwarding kinds, to skip their handling when there are none
 

@@ -131,6 +131,9 @@ cdef int _framing(Head* head, bint keep_underscore, int* host) noexcept nogil:
             coding = True
         elif field.kind == K_CONNECTION:
             connection = True
+        elif field.kind == K_KEEP_ALIVE:
+            head.announced = <int> i
+            field.kind = K_HOP
         elif field.kind == K_EXPECT:
             if not is_name(head.base + field.value, field.value_len, b"100-continue", 12):
                 return -<int> R_BAD_REQUEST
@@ -313,7 +316,7 @@ cdef inline void _reset(Head* head, const char* p) noexcept nogil:
     head.method = M_OTHER
     head.has_query = head.absolute = head.expect_continue = head.te_trailers = head.special = False
     head.query_len = 0
-    head.upgrade = -1
+    head.upgrade = head.announced = -1
     head.n_forwarded = 0
     head.framing = BODY_NONE
 

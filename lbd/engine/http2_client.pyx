@@ -95,8 +95,7 @@ cdef class ClientSession(Http2Session):
 
     cdef int on_goaway(self, int32_t last, uint32_t error) except -1:
         """No new exchanges; nghttp2 closes those that the endpoint will not see as refused."""
-        self.connection.leave()
-        return 0
+        return self.connection.on_goaway(error)
 
     cdef int on_settings(self) except -1:
         return self.connection.on_settled()

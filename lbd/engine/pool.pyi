@@ -30,5 +30,10 @@ class ConnectionPool:
         user_timeout_ms: int = 0,
         congestion: bytes | None = None,
         fast_open: bool = False,
+        learn_idle: bool = True,
+        warm: int = 0,
+        protocol: Protocol | None = None,
     ) -> None: ...
+    @property
+    def idle_seconds(self) -> float: ...
     def set_address(self, host: str, port: int) -> None: ...

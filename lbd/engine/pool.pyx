@@ -1,27 +1,33 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """ConnectionPool: the upstream connections of one endpoint in one worker.
 
-Strategy: idle connections form a LIFO stack (the warmest is reused, the coldest run into their idle timeout); an
-intrusive FIFO holds those who wait when `max_open` is reached. A returned or closed connection serves the first in the
-queue before anything else. All operations are O(1).
+Strategy: idle connections form a LIFO stack (the warmest is reused, the coldest run into their idle timeout); a
+WaitQueue holds those who wait when `max_open` is reached. A returned or closed connection serves the first in the
+queue before anything else. All operations are O(1). How long a connection may be idle is learned (idle_limit.pyx), one
+that is past that time may stay open as a witness; connections are opened ahead of need in warmth.pyx.
 
 Invariants: open counts connecting, busy and idle connections; a connection is in the idle stack exactly when
-`idle` is set; any byte or end on an idle connection closes it (RFC 9112 9.5: nothing may come unasked).
+`idle` is set, the longest idle at the bottom; any byte or end on an idle connection closes it (RFC 9112 9.5: nothing may
+come unasked).
 """
 
-from libc.string cimport memcmp, memcpy, memset
-
-import os
-import socket as pysocket
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcmp, memset
 
 cimport cython
 
 from lbd.engine cimport sys as c
+from lbd.engine.endpoint_socket cimport set_options, write_address
+from lbd.engine.idle_limit cimport IdleLimit
 from lbd.engine.proxy_protocol cimport PROXY_V2_ROOM
-from lbd.engine.reactor cimport IO_AGAIN, Reactor, Stream, open_stream, register_stream
+from lbd.engine.reactor cimport IO_AGAIN, Handler, Reactor, Stream, open_stream, register_stream
 from lbd.engine.reasons cimport R_CONNECT_FAILED, R_CONNECT_TIMEOUT, R_NONE, R_UPSTREAM_TLS
+from lbd.engine.timers cimport timer_set, timer_unlink
 from lbd.engine.tls cimport ClientTls
 from lbd.engine.tls_stream cimport HANDSHAKE_AGAIN, HANDSHAKE_DONE, TlsStream
+from lbd.engine.waitqueue cimport Queued, WaitQueue
+from lbd.engine.warmth cimport lost_unused, proved_good, want_warm, warm_up
+from lbd.engine.witness cimport becomes_witness, note_idle_end
 
 
 cdef enum:
@@ -29,13 +35,21 @@ cdef enum:
 
 
 @cython.no_gc
-cdef class Waiter:
+cdef class Waiter(Queued):
     """Someone who wants an upstream connection."""
 
     cdef int on_connection(self, PooledConnection connection) except -1:
         return 0
 
+    cdef int on_shared(self, SharedConnection connection) except -1:
+        """The connection that it asked for is open, and serves others as well."""
+        return self.on_connection(connection.new_stream())
+
     cdef int on_no_connection(self, int reason) except -1:
+        return 0
+
+    cdef int on_pushed_out(self) except -1:
+        """The queue was full, and someone more urgent has its place now."""
         return 0
 
     cdef PooledConnection fresh(self):
@@ -74,7 +88,25 @@ cdef class PooledConnection(Handler):
     cdef int on_idle_readable(self) except -1:
         """The endpoint closed or spoke out of turn; or the event is an old one, of bytes that have been read since."""
         if not self.is_silent():
+            if self.idle:
+                note_idle_end(self.pool, self)
             self.drop(False)
+        return 0
+
+    cdef int on_idle_timeout(self) except -1:
+        """It has been unused for long enough, or the limit has changed since."""
+        cdef ConnectionPool pool = self.pool
+        cdef uint64_t wait = pool.idle_wait(self)
+        if wait:
+            self.stream.set_timer(wait)
+        elif not becomes_witness(pool, self):
+            lost_unused(pool, self)
+            return self.end_idle()
+        return 0
+
+    cdef int end_idle(self) except -1:
+        """Close it while nothing is under way."""
+        self.drop(False)
         return 0
 
     cdef bint is_silent(self) noexcept:
@@ -85,6 +117,8 @@ cdef class PooledConnection(Handler):
     cdef int on_timeout(self, Stream stream) except -1:
         if self.connecting:
             self.finish_connect(R_CONNECT_TIMEOUT)
+        elif self.idle:
+            return self.on_idle_timeout()
         else:
             self.drop(False)
         return 0
@@ -187,6 +221,10 @@ cdef class SharedConnection(PooledConnection):
         """Take no more exchanges; end when those under way have ended."""
         raise NotImplementedError
 
+    cdef int on_goaway(self, uint32_t error) except -1:
+        """The endpoint takes no more exchanges on it."""
+        raise NotImplementedError
+
     cdef int on_stream_closed(self, bint refused) except -1:
         """An exchange has let go of its stream; refused: the endpoint would not have it."""
         raise NotImplementedError
@@ -203,15 +241,24 @@ cdef class Protocol:
         raise NotImplementedError
 
 
-cdef class ConnectionPool:
-    """Limits come from compile: counts, and milliseconds (0 = none)."""
+@cython.no_gc_clear
+cdef class ConnectionPool(Handler):
+    """Limits come from compile: counts, and milliseconds (0 = none). `warm` connections are kept ready, if there is a
+    protocol to open them with."""
 
     def __cinit__(self, Reactor reactor not None, host, int port, *, unsigned int max_open, unsigned int max_idle,
                   unsigned int max_queue, unsigned int max_requests, connect_ms, idle_ms, lifetime_ms,
                   ClientTls tls=None, bytes tls_name=b"", bint tls_name_is_ip=False, int proxy_version=0,
                   unsigned int keepalive_s=0, unsigned int user_timeout_ms=0, bytes congestion=None,
-                  bint fast_open=False):
+                  bint fast_open=False, bint learn_idle=True, unsigned int warm=0, Protocol protocol=None):
         self.reactor = reactor
+        self.timer.owner = <void*> self
+        self.timer.bare = True
+        self.queue = WaitQueue.__new__(WaitQueue)
+        self.idle_limit = IdleLimit(idle_ms)
+        self.learns = learn_idle
+        self.protocol = protocol
+        self.warm = 0 if protocol is None or proxy_version else min(warm, max_idle)
         self.max_open = max_open
         self.max_idle = max_idle
         self.max_queue = max_queue
@@ -236,7 +283,7 @@ cdef class ConnectionPool:
         cdef c.sockaddr_storage made
         cdef c.socklen_t size
         memset(&made, 0, sizeof(made))
-        size = _write_address(&made, host, port)
+        size = write_address(&made, host, port)
         if size == self.address_len and memcmp(&made, &self.address, size) == 0:
             return
         self.address = made
@@ -244,21 +291,32 @@ cdef class ConnectionPool:
         self.era += 1
         self._let_go()
 
+    def __dealloc__(self):
+        timer_unlink(&self.timer)
+
     def __repr__(self):
         return f"<ConnectionPool open={self.open} idle={self.idle_count} queued={self.queue_len}>"
 
+    @property
+    def idle_seconds(self):
+        """How long a connection may have been unused and is used again: as configured, or less when it was learned."""
+        return self.idle_limit.ms / 1000.0
+
     cdef PooledConnection take_idle(self):
         """The most recently used idle connection, or None."""
+        cdef uint64_t now = self.reactor.wheel.now
         cdef PooledConnection top
+        if self.warm:
+            want_warm(self)
         if self.shared is not None:
             top = self.share()
             if top is not None:
                 return top
         while True:
             top = self.idle_top
-            if top is None:
+            if top is None or now - top.idle_since >= self.idle_limit.ms:       # so are those below it
                 return None
-            if top.expires and top.expires <= self.reactor.wheel.now:
+            if top.expires and top.expires <= now:
                 top.drop(False)
                 continue
             self.forget_idle(top)
@@ -278,8 +336,8 @@ cdef class ConnectionPool:
         """Shared connections have room: for those who wait."""
         cdef Waiter first
         cdef PooledConnection stream
-        while self.queue_head is not None and self.shared is not None:
-            first = self.queue_head
+        while self.queue.length and self.shared is not None:
+            first = <Waiter> self.queue.first()
             stream = self.share()
             if stream is None:
                 return 0
@@ -297,7 +355,7 @@ cdef class ConnectionPool:
         if self.joining:
             return 0
         for _turn in range(self.queue_len):
-            first = self.queue_head
+            first = <Waiter> self.queue.first()
             if first is None:
                 return 0
             self.leave_queue(first)
@@ -322,24 +380,6 @@ cdef class ConnectionPool:
                     return True
         return False
 
-    cdef int _set_options(self, int fd) noexcept:
-        """TCP options; one that the kernel refuses is no reason not to connect (the control plane has tried them)."""
-        cdef int value = 1
-        if self.address.ss_family == c.AF_UNIX:
-            return 0
-        c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_NODELAY, &value, sizeof(value))
-        if self.keepalive_s:
-            c.setsockopt(fd, c.SOL_SOCKET, c.SO_KEEPALIVE, &value, sizeof(value))
-            c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_KEEPIDLE, &self.keepalive_s, sizeof(self.keepalive_s))
-        if self.fast_open:
-            c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_FASTOPEN_CONNECT, &value, sizeof(value))
-        if self.user_timeout_ms:
-            c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_USER_TIMEOUT, &self.user_timeout_ms, sizeof(self.user_timeout_ms))
-        if self.congestion is not None:
-            c.setsockopt(fd, c.IPPROTO_TCP, c.TCP_CONGESTION, <const char*> self.congestion,
-                         <c.socklen_t> len(self.congestion))
-        return 0
-
     cdef void connect_failed(self) noexcept:
         self.stats.connect_failures += 1
         if self.on_connect_failed is not None:
@@ -353,7 +393,7 @@ cdef class ConnectionPool:
         if fd < 0:
             self.connect_failed()
             return -<int> R_CONNECT_FAILED
-        self._set_options(fd)
+        set_options(self, fd)
         if c.connect(fd, <c.sockaddr*> &self.address, self.address_len) < 0 and c.errno != c.EINPROGRESS:
             c.close(fd)
             self.connect_failed()
@@ -385,44 +425,49 @@ cdef class ConnectionPool:
         stream.set_timer(self.connect_ms)
         return 0
 
-    cdef bint enqueue(self, Waiter waiter) noexcept:
-        """Wait for a connection; False when the queue is full."""
-        if self.queue_len >= self.max_queue:
-            return False
-        waiter.queued = True
-        waiter.queue_next = None
-        waiter.queue_prev = self.queue_tail
-        if self.queue_tail == NULL:
-            self.queue_head = waiter
-        else:
-            (<Waiter> self.queue_tail).queue_next = waiter
-        self.queue_tail = <void*> waiter
+    cdef int make_room(self, bint even_usable) except -1:
+        """The pool is full: close an unused connection that is too old to be used again, or any unused one. 1 when there
+        was one; a shared one ends with the round, and then its place goes to the queue."""
+        cdef SharedConnection one
+        if self.idle_top is not None and (even_usable or self.is_worn(self.idle_top)):
+            self.idle_top.drop(False)
+            return 1
+        for one in self.shared or ():
+            if one.resting and (even_usable or self.is_worn(one)):
+                one.leave()
+                return 1
+        return 0
+
+    cdef int enqueue(self, Waiter waiter) except -1:
+        """Wait for a connection. 0 when the queue is full of others no less urgent; else a less urgent one makes place."""
+        cdef Waiter out
+        if self.queue.length >= self.max_queue:
+            out = <Waiter> self.queue.expendable(waiter.urgency)
+            if out is None:
+                return 0
+            self.leave_queue(out)
+            if self.pushed_out is None:
+                self.pushed_out = []
+                self.reactor.at_round_end(self)     # not at once: it may share the worker's buffers with the waiter
+            self.pushed_out.append(out)
+        self.queue.join(waiter)
         self.queue_len += 1
         self.stats.queued += 1
-        return True
+        return 1
 
     cdef void leave_queue(self, Waiter waiter) noexcept:
-        cdef Waiter after = waiter.queue_next
         if not waiter.queued:
             return
-        waiter.queued = False
-        if after is None:
-            self.queue_tail = waiter.queue_prev
-        else:
-            after.queue_prev = waiter.queue_prev
-        if waiter.queue_prev == NULL:
-            self.queue_head = after
-        else:
-            (<Waiter> waiter.queue_prev).queue_next = after
-        waiter.queue_prev = NULL
-        waiter.queue_next = None
+        self.queue.leave(waiter)
         self.queue_len -= 1
         self.stats.queued -= 1
 
     cdef int give_back(self, PooledConnection connection) except -1:
         """A clean connection with nothing under way: to the first in the queue, to the stack, or closed."""
-        cdef Waiter first = self.queue_head
         connection.requests += 1
+        connection.idle_since = self.reactor.wheel.now
+        if self.warm_failures:
+            proved_good(self)
         if not connection.is_silent():
             connection.drop(False)              # bytes behind the response, of which no event will tell
             return 0
@@ -432,6 +477,11 @@ cdef class ConnectionPool:
                 or (connection.expires and connection.expires <= self.reactor.wheel.now)):
             connection.drop(False)
             return 0
+        return self.keep(connection)
+
+    cdef int keep(self, PooledConnection connection) except -1:
+        """One that may serve, and is unused from now on."""
+        cdef Waiter first = <Waiter> self.queue.first()
         if first is not None:
             if not first.takes(connection):
                 connection.drop(False)          # makes room to connect for the first in the queue
@@ -449,12 +499,14 @@ cdef class ConnectionPool:
         self.idle_top = connection
         self.idle_count += 1
         self.stats.idle += 1
-        connection.stream.set_timer(self.idle_ms)
+        connection.stream.set_timer(max(self.idle_wait(connection), <uint64_t> 1))
         return 0
 
     cdef void forget_idle(self, PooledConnection connection) noexcept:
         cdef PooledConnection after = connection.idle_next
         connection.idle = False
+        if self.witness == <void*> connection:
+            self.witness = NULL
         if after is not None:
             after.idle_prev = connection.idle_prev
         if connection.idle_prev == NULL:
@@ -470,8 +522,10 @@ cdef class ConnectionPool:
         """A place is free: connect for the first in the queue."""
         cdef Waiter first
         cdef int status
-        while self.queue_head is not None and not self.is_full() and not self.is_joining():
-            first = self.queue_head
+        if self.warm:
+            want_warm(self)
+        while self.queue.length and not self.is_full() and not self.is_joining():
+            first = <Waiter> self.queue.first()
             self.leave_queue(first)
             status = self.connect(first, first.fresh())
             if status < 0:
@@ -490,28 +544,46 @@ cdef class ConnectionPool:
         for one in list(self.shared or ()):
             one.leave()
 
+    # how long connections stay unused ----------------------------------------------------------------------------
 
-cdef c.socklen_t _write_address(c.sockaddr_storage* to, str host, int port) except 0:
-    """The socket address of an IP literal and port, or of `unix:` and a path; its length. `to` must be zeroed."""
-    cdef c.sockaddr_un* local = <c.sockaddr_un*> to
-    cdef c.sockaddr_in* v4 = <c.sockaddr_in*> to
-    cdef c.sockaddr_in6* v6 = <c.sockaddr_in6*> to
-    cdef bytes raw
-    if host.startswith("unix:"):
-        raw = os.fsencode(host[5:])
-        if len(raw) >= sizeof(local.sun_path):
-            raise ValueError(f"{host}: the path is too long for a unix socket")
-        local.sun_family = c.AF_UNIX
-        memcpy(local.sun_path, <const char*> raw, len(raw) + 1)
-        return <c.socklen_t> (sizeof(local.sun_family) + len(raw) + 1)
-    if ":" in host:
-        raw = pysocket.inet_pton(pysocket.AF_INET6, host)
-        v6.sin6_family = c.AF_INET6
-        v6.sin6_port = pysocket.htons(port)
-        memcpy(&v6.sin6_addr, <const char*> raw, 16)
-        return sizeof(c.sockaddr_in6)
-    raw = pysocket.inet_pton(pysocket.AF_INET, host)
-    v4.sin_family = c.AF_INET
-    v4.sin_port = pysocket.htons(port)
-    memcpy(&v4.sin_addr, <const char*> raw, 4)
-    return sizeof(c.sockaddr_in)
+    cdef uint64_t idle_wait(self, PooledConnection connection) noexcept:
+        """Milliseconds for which an idle connection may still be used."""
+        cdef uint64_t now = self.reactor.wheel.now
+        cdef uint64_t due = connection.idle_since + self.idle_limit.ms
+        if connection.expires and connection.expires < due:
+            due = connection.expires
+        return due - now if due > now else 0
+
+    cdef bint is_worn(self, PooledConnection connection) noexcept:
+        """An idle connection that is not to be used again."""
+        return self.idle_wait(connection) == 0
+
+    # the pool's own events ---------------------------------------------------------------------------------------
+
+    cdef void set_usable(self, bint usable) noexcept:
+        """Whether exchanges may go to the endpoint now: then connections are kept ready."""
+        if usable == self.usable:
+            return
+        self.usable = usable
+        self.warm_failures = 0
+        self.warm_after = 0
+        timer_set(&self.reactor.wheel, &self.timer, 0)
+        if usable:
+            want_warm(self)
+
+    cdef int on_timeout(self, Stream stream) except -1:
+        return warm_up(self)
+
+    cdef int on_round_end(self) except -1:
+        cdef Waiter out
+        while self.pushed_out:
+            out = self.pushed_out.pop()
+            out.on_pushed_out()
+        self.pushed_out = None
+        return 0
+
+    cdef int on_fault(self, Stream stream) except -1:
+        """One of those that were pushed out failed: on to the others."""
+        if self.pushed_out is not None:
+            self.reactor.at_round_end(self)
+        return 0

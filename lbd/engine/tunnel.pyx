@@ -108,11 +108,12 @@ cdef class Tunnel(Waiter):
         """TCP mode: a client has been accepted."""
         cdef int reason = R_NONE
         self.client = client
+        self.urgency = 1
         self.listener = client.listener
         self.idle_ms = self.listener.tunnel_ms
         self.cluster = self.listener.cluster
         client.tunnel = self
-        self.cluster = self.cluster.serving(1, &reason)
+        self.cluster = self.cluster.serving(self.urgency, &reason)
         if reason:
             return self._refused(reason)
         if self.cluster.key is not None:
@@ -129,6 +130,8 @@ cdef class Tunnel(Waiter):
         self.cluster.acquire(self.endpoint)
         self.holds_endpoint = self.outcome_due = True
         self.began_us = monotonic_us()
+        if pool.is_full():
+            pool.make_room(True)                # it cannot use what is idle
         if pool.is_full():
             if pool.enqueue(self):
                 self.client.stream.set_timer(self.cluster.queue_ms)
@@ -171,6 +174,9 @@ cdef class Tunnel(Waiter):
             return self._refused(reason)
         cluster.stats.retries[cause] += 1
         return self._next_endpoint()
+
+    cdef int on_pushed_out(self) except -1:
+        return 0 if self.over else self._refused(R_OVERFLOW)
 
     cdef int _refused(self, int reason) except -1:
         self.listener.stats.reasons[reason] += 1

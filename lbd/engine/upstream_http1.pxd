@@ -6,6 +6,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport Buffer
 from lbd.engine.exchange cimport Exchange, Upstream
+from lbd.engine.http1 cimport Field
 from lbd.engine.splice cimport Pipe
 
 cdef enum:
@@ -28,6 +29,7 @@ cdef class Http1Upstream(Upstream):
     cdef int _read_head(self, Exchange x) except -1
     cdef int _take_head(self, Exchange x, char* p, size_t n) except -1
     cdef int _final_head(self, Exchange x, char* p, size_t n) except -1
+    cdef void _take_announcement(self, const Field* field) noexcept
     cdef bint _switched_as_asked(self) noexcept
     cdef int _pump(self, Exchange x) except -1
     cdef int _splice(self, Exchange x, bint* done) except -1

@@ -23,6 +23,7 @@ from lbd.engine.http1 cimport (
     BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, M_GET, M_HEAD, M_OPTIONS, PARSE_DONE, PARSE_MORE, RESPONSE_FIELDS_MAX,
     RESPONSE_HEAD_MAX, Field, Head, parse_response,
 )
+from lbd.engine.idle_limit cimport announced_ms
 from lbd.engine.pool cimport PooledConnection, Protocol
 from lbd.engine.reactor cimport (
     IO_AGAIN, READ_SIZE, WRITE_BLOCKED, WRITE_DONE, WRITE_ERROR, Reactor, Stream,
@@ -264,6 +265,8 @@ cdef class Http1Upstream(Upstream):
                 return x.on_upstream_failed(self, R_UPSTREAM_INVALID, False)
             x.on_switched()
             return x.downstream.become_tunnel(x, &HEAD, rest, left)
+        if HEAD.announced >= 0 and self.pool.learns:
+            self._take_announcement(&HEAD.fields[HEAD.announced])
         body_init(&self.body, HEAD.framing, <uint64_t> HEAD.content_length)
         if HEAD.framing == BODY_LENGTH and HEAD.content_length == 0:
             status = BODY_DONE
@@ -287,6 +290,12 @@ cdef class Http1Upstream(Upstream):
             return x.on_response_done(self.keep)
         self.stream.set_timer(0 if written == WRITE_BLOCKED else self._body_ms(x))
         return self._pump(x)
+
+    cdef void _take_announcement(self, const Field* field) noexcept:
+        """Keep-Alive: the endpoint says how long it keeps the connection."""
+        cdef uint64_t after = announced_ms(HEAD.base + field.value, field.value_len)
+        if after:
+            self.pool.idle_limit.announced(after)
 
     cdef bint _switched_as_asked(self) noexcept:
         """Does the 101 name the one protocol that is passed on (RFC 9110 7.8)?"""

@@ -14,7 +14,6 @@ cdef class Http2Upstream(SharedConnection):
     cdef bint may_be_http1              # what ALPN says decides
     cdef bint settled                   # the endpoint's SETTINGS have come
     cdef bint full                      # it has refused a stream: no more until one has ended
-    cdef bint resting                   # counted as idle
     cdef bint leaving                   # no more exchanges
 
     cdef bint _agreed_on_http2(self) noexcept
@@ -24,4 +23,5 @@ cdef class Http2Upstream(SharedConnection):
     cdef int _end(self) except -1
     cdef void _unlist(self) noexcept
     cdef void _join(self) noexcept
+    cdef void _note_end(self) noexcept
     cdef void _rest(self, bint rests) noexcept

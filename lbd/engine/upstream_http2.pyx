@@ -8,7 +8,7 @@ endpoint allow; only then another is opened. A connection with GOAWAY, past its 
 no more and ends with its last exchange. Requests that the endpoint refused unseen go elsewhere.
 """
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp
 
 cimport cython
@@ -22,6 +22,8 @@ from lbd.engine.reasons cimport R_UPSTREAM_TLS
 from lbd.engine.sys cimport ssize_t
 from lbd.engine.tls_stream cimport TlsStream
 from lbd.engine.upstream_http1 cimport Http1Upstream
+from lbd.engine.warmth cimport proved_good, want_warm
+from lbd.engine.witness cimport note_idle_end
 
 cdef enum:
     WINDOW = 262144             # response bytes that a stream may have in flight
@@ -73,7 +75,7 @@ cdef class Http2Upstream(SharedConnection):
             return self.pool.refuse_queue(R_UPSTREAM_TLS)
         self._open()
         if waiter is not None:                  # one may go at once; how many more, the endpoint's SETTINGS will say
-            return waiter.on_connection(self.new_stream())
+            return waiter.on_shared(self)
         return self.on_stream_closed(False)
 
     cdef int on_settled(self) except -1:
@@ -99,6 +101,7 @@ cdef class Http2Upstream(SharedConnection):
         """The endpoint prefers HTTP/1.1: a connection for each exchange from here on."""
         cdef Http1Upstream other = Http1Upstream.__new__(Http1Upstream)
         self.pool.one_each = True
+        self.pool.reactor.retired.append(self)          # only its stream holds it, and it is up the call stack
         other.pool = self.pool
         other.stream = self.stream
         other.stream.handler = other
@@ -107,7 +110,6 @@ cdef class Http2Upstream(SharedConnection):
         other.era = self.era
         self.counted = False
         self.stream = None
-        self.pool.reactor.retired.append(self)
         other.on_ready(waiter)
         return self.pool.on_closed()            # those who waited to share it connect for themselves
 
@@ -141,6 +143,7 @@ cdef class Http2Upstream(SharedConnection):
         made.session = self.session
         made.pool = self.pool
         made.requests = self.requests
+        made.idle_since = self.idle_since if self.busy == 0 else 0
         made.counted = True
         self.requests += 1
         self.busy += 1
@@ -155,6 +158,9 @@ cdef class Http2Upstream(SharedConnection):
 
     cdef uint32_t room(self) noexcept:
         cdef uint32_t most
+        if (self.expires and self.expires <= self.pool.reactor.wheel.now) or (
+                self.resting and self.pool.is_worn(self)):
+            return 0
         if self.leaving or self.full or self.session is None or not nghttp2.check_request_allowed(self.session.session):
             return 0
         if not self.settled:
@@ -170,7 +176,7 @@ cdef class Http2Upstream(SharedConnection):
             return 0
         if self.busy == 0:
             self._rest(True)
-            self.stream.set_timer(self.pool.idle_ms)
+            self.stream.set_timer(max(self.pool.idle_wait(self), <uint64_t> 1))
         if self.leaving:
             self.session.schedule()             # the end of the round sees whether it was the last
             return 0
@@ -182,13 +188,20 @@ cdef class Http2Upstream(SharedConnection):
             self.resting = rests
             if rests:
                 self.pool.stats.idle += 1
+                self.idle_since = self.pool.reactor.wheel.now
+                if self.requests and self.pool.warm_failures:
+                    proved_good(self.pool)
             else:
+                if self.pool.witness == <void*> self:
+                    self.pool.witness = NULL
                 self.pool.stats.idle -= 1
 
     cdef void _unlist(self) noexcept:
         if self.listed:
             self.listed = False
             self.pool.shared.remove(self)
+            if self.pool.warm:
+                want_warm(self.pool)
 
     cdef int leave(self) except -1:
         self._unlist()
@@ -196,6 +209,16 @@ cdef class Http2Upstream(SharedConnection):
         if self.session is not None:
             self.session.schedule()
         return 0
+
+    cdef int on_goaway(self, uint32_t error) except -1:
+        if error == NO_ERROR:
+            self._note_end()
+        return self.leave()
+
+    cdef void _note_end(self) noexcept:
+        """The endpoint has had enough of the connection; while nothing was under way, if it is resting."""
+        if self.resting and not self.leaving:
+            note_idle_end(self.pool, self)
 
     # events ------------------------------------------------------------------------------------------------------
 
@@ -214,6 +237,7 @@ cdef class Http2Upstream(SharedConnection):
             if got == IO_AGAIN:
                 return 0
             if got <= 0:
+                self._note_end()
                 return self._end()
             if self.session.receive(stream.reactor.rbuf, <size_t> got) < 0:
                 return self._end()
@@ -229,7 +253,7 @@ cdef class Http2Upstream(SharedConnection):
         if result == WRITE_ERROR:
             return self._end()
         if result != WRITE_BLOCKED and self.session is not None:
-            stream.set_timer(0 if self.busy else self.pool.idle_ms)
+            stream.set_timer(0 if self.busy else max(self.pool.idle_wait(self), <uint64_t> 1))
             self.session.schedule()
         return 0
 
@@ -257,6 +281,11 @@ cdef class Http2Upstream(SharedConnection):
     cdef int on_timeout(self, Stream stream) except -1:
         if self.connecting:
             return PooledConnection.on_timeout(self, stream)
+        if self.resting and not self.leaving and stream.out.data == NULL:
+            return self.on_idle_timeout()
+        return self._end()
+
+    cdef int end_idle(self) except -1:
         return self._end()
 
     cdef int on_fault(self, Stream stream) except -1:

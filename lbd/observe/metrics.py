@@ -261,6 +261,7 @@ class EngineCollector(Collector):
             first_byte.add_metric(values, rows, total)
         yield from (requests, *counters.values(), *gauges.values(), connections, first_byte)
         yield self._up()
+        yield self._idle_limit()
         yield from self._clusters()
         if self.worker.runtime is not None:
             yield from resilience_metrics(self.worker.shared, self.worker.runtime.clusters.values())
@@ -317,6 +318,18 @@ class EngineCollector(Collector):
                 for endpoint in cluster.endpoints:
                     up.add_metric([cluster.name, endpoint.name], int(endpoint.usable))
         return up
+
+    def _idle_limit(self) -> Metric:
+        limit = GaugeMetricFamily(
+            "lbd_endpoint_idle_limit_seconds",
+            "For how long a connection may be unused and is used again, as configured or learned.",
+            labels=["cluster", "endpoint"],
+        )
+        if self.worker.runtime is not None:
+            for cluster in self.worker.runtime.clusters.values():
+                for endpoint in cluster.endpoints:
+                    limit.add_metric([cluster.name, endpoint.name], endpoint.pool.idle_seconds)
+        return limit
 
     def _process(self) -> Iterator[Metric]:
         usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -77,6 +77,8 @@ def test_defaults_of_the_contract() -> None:
         "lifetime": 3600,
         "requests": None,
         "pending": 1024,
+        "warm": 0,
+        "learn_idle": True,
     }
     assert (cluster.balancer.name, cluster.endpoints[0].weight, cluster.host) == ("round_robin", 1, None)
 

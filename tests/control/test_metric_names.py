@@ -21,6 +21,7 @@ CONTRACT = {  # sample name -> (type, labels)
     "lbd_request_duration_seconds_count": ("histogram", {"listener", "route", "cluster"}),
     "lbd_upstream_requests_total": ("counter", {"cluster", "endpoint", "code"}),
     "lbd_upstream_connects_total": ("counter", {"cluster", "endpoint"}),
+    "lbd_endpoint_idle_limit_seconds": ("gauge", {"cluster", "endpoint"}),
     "lbd_endpoint_up": ("gauge", {"cluster", "endpoint"}),
     "lbd_discovery_updates_total": ("counter", {"cluster", "source"}),
     "lbd_discovery_errors_total": ("counter", {"cluster", "source"}),
