@@ -15,7 +15,6 @@ from lbd.control.compile import PoolMaker, milliseconds
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.listener import Listener
-from lbd.engine.pool import ConnectionPool
 from lbd.engine.reactor import Reactor
 from lbd.engine.shared import Shared
 from lbd.engine.upstream_http1 import Http1
@@ -82,8 +81,8 @@ class Checks:
         made: Check = start(common)
         return made
 
-    def _pool(self, setting: schema.Cluster, check: health.HealthCheck, endpoint: Endpoint) -> ConnectionPool:
-        """For checks only: nothing else waits in it, and it keeps one connection."""
+    def _copy(self, setting: schema.Cluster, check: health.HealthCheck, endpoint: Endpoint) -> Endpoint:
+        """The endpoint with figures and a pool for checks only, which keeps one connection."""
         plain = setting.model_copy(
             update={
                 "protocol": "http2" if check.type == "grpc" else setting.protocol,
@@ -94,7 +93,8 @@ class Checks:
                 ),
             }
         )
-        return self.new_pool(plain, endpoint.address)
+        pool = self.new_pool(plain, endpoint.address)
+        return Endpoint(endpoint.name, endpoint.address, pool=pool)
 
     def _tcp(
         self,
@@ -106,8 +106,8 @@ class Checks:
     ) -> Check:
         from lbd.health.tcp import TcpCheck
 
-        pool = self._pool(setting, check, endpoint)
-        return TcpCheck(self.reactor, cluster, endpoint, pool=pool, port=check.port or 0, **common)
+        asked = self._copy(setting, check, endpoint)
+        return TcpCheck(self.reactor, cluster, endpoint, asked=asked, port=check.port or 0, **common)
 
     def _http(
         self,
@@ -172,7 +172,7 @@ class Checks:
         http2 = check.type == "grpc" or setting.protocol == "http2"
         asked = Cluster(
             setting.name,
-            [Endpoint(endpoint.name, endpoint.address, pool=self._pool(setting, check, endpoint))],
+            [self._copy(setting, check, endpoint)],
             balancer_class=RoundRobin,
             protocol=Http2(streams=1, may_be_http1=auto) if http2 or auto else Http1(),
             reactor=self.reactor,

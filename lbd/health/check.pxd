@@ -9,6 +9,8 @@ from lbd.engine.pool cimport ConnectionPool
 from lbd.engine.reactor cimport Handler, Reactor
 from lbd.engine.timers cimport Timer
 
+cdef str said_of(int reason)
+
 
 cdef class Check(Handler):
     cdef Reactor reactor

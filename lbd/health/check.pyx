@@ -20,6 +20,13 @@ from lbd.engine.reactor cimport Handler, Reactor, Stream
 from lbd.engine.shared cimport HEALTH_DOWN, HEALTH_UNKNOWN, HEALTH_UP
 from lbd.engine.timers cimport timer_set, timer_unlink
 
+from lbd.engine.reasons import CODES
+
+
+cdef str said_of(int reason):
+    """A Reason in the words of the log."""
+    return CODES[reason][0].replace("_", " ")
+
 
 cdef class Check(Handler):
     """Times in milliseconds; jitter: share of the interval. `initially_down`: not in use before the first result."""
@@ -121,7 +128,7 @@ cdef class Check(Handler):
             self.bad += 1
             self.good = 0
         if self.endpoint.state.health == wanted:
-            return False
+            return first and not ok                 # initially down, and so it is: the log shall say why
         if not first and (self.good if ok else self.bad) < (self.healthy if ok else self.unhealthy):
             return False
         first = self.endpoint.state.health == HEALTH_UNKNOWN and ok

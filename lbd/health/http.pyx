@@ -16,15 +16,14 @@ from lbd.engine.buffer cimport Buffer, buffer_append, buffer_free, buffer_len, b
 from lbd.engine.cluster cimport Cluster
 from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.exchange cimport Downstream, Exchange, new_exchange
+from lbd.engine.grpc cimport note_grpc_trailers
 from lbd.engine.http1 cimport BODY_LENGTH, BODY_NONE, M_GET, M_HEAD, M_OPTIONS, M_POST, Head
 from lbd.engine.listener cimport Listener
 from lbd.engine.pool cimport ConnectionPool, SharedConnection
 from lbd.engine.reactor cimport WRITE_DONE
 from lbd.engine.reasons cimport R_DEADLINE
 from lbd.engine.router cimport Route
-from lbd.health.check cimport Check
-
-from lbd.engine.reasons import CODES
+from lbd.health.check cimport Check, said_of
 
 cdef enum:
     BODY_KEPT = 65536           # bytes of a response that are looked at
@@ -45,6 +44,8 @@ cdef class Inquiry(Downstream):
         n = min(n, BODY_KEPT - buffer_len(body))
         if n and not buffer_append(body, p, n):
             raise MemoryError
+        if end != NULL:
+            note_grpc_trailers(x, buffer_ptr(&end.trailers), buffer_len(&end.trailers))
         return WRITE_DONE
 
     cdef int write_informational(self, Exchange x, Head* head) except -1:
@@ -140,7 +141,7 @@ cdef class RequestCheck(Check):
         cdef str why
         self.exchange = None
         if self.reason or not clean:
-            why = CODES[self.reason or x.reason][0].replace("_", " ")
+            why = said_of(self.reason or x.reason)
         else:
             why = self.judge(self.status, x.grpc_status, buffer_ptr(&self.body)[:buffer_len(&self.body)])
             self._note_connection()

@@ -1,7 +1,8 @@
 # cython: language_level=3
 """See tcp.pyx."""
 
-from lbd.engine.pool cimport ConnectionPool, Waiter
+from lbd.engine.endpoint cimport Endpoint
+from lbd.engine.pool cimport Waiter
 from lbd.health.check cimport Check
 
 
@@ -10,6 +11,6 @@ cdef class Attempt(Waiter):
 
 
 cdef class TcpCheck(Check):
-    cdef ConnectionPool pool
+    cdef Endpoint asked
     cdef int port
     cdef Attempt attempt

@@ -1,11 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """TcpCheck: does the endpoint take a connection (and a TLS handshake, where it is to speak TLS)?"""
 
+from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_unknown
-from lbd.health.check cimport Check
-
-from lbd.engine.reasons import CODES
+from lbd.health.check cimport Check, said_of
 
 
 cdef class Attempt(Waiter):
@@ -31,27 +30,29 @@ cdef class Attempt(Waiter):
         cdef TcpCheck check = self.check
         if check is not None:
             check.attempt = None
-            check.done(False, CODES[reason][0])
+            check.done(False, said_of(reason))
         return 0
 
 
 cdef class TcpCheck(Check):
-    """pool: of its own, without limits; port: 0 = the endpoint's. The rest: see Check."""
+    """asked: a copy of the endpoint with a pool and figures for checks only; port: 0 = the endpoint's. The rest: see
+    Check."""
 
-    def __init__(self, *args, ConnectionPool pool not None, int port=0, **settings):
+    def __init__(self, *args, Endpoint asked not None, int port=0, **settings):
         Check.__init__(self, *args, **settings)
-        self.pool = pool
+        self.asked = asked
         self.port = port
 
     cdef int begin(self) except -1:
+        cdef ConnectionPool pool = self.asked.pool
         cdef int status
-        self.take_address(self.pool, self.port)
+        self.take_address(pool, self.port)
         self.attempt = Attempt.__new__(Attempt)
         self.attempt.check = self
-        status = self.pool.connect(self.attempt, self.attempt.fresh())
+        status = pool.connect(self.attempt, self.attempt.fresh())
         if status < 0:
             self.attempt = None
-            return self.done(False, CODES[-status][0])
+            return self.done(False, said_of(-status))
         return 0
 
     cdef int cut(self) except -1:
