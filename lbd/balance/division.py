@@ -65,7 +65,7 @@ class RegionChoice:
         members = {name: [e for e in endpoints if e.region == name] for name in self.setting.order}
         alive = [name for name in self.setting.order if any(e.usable and e.weight for e in members[name])]
         for name in self.setting.order:
-            if not self.is_good(members[name]):
+            if not self.is_good(members[name], now):
                 self.bad_until[name] = now + round(self.setting.hold * 1000)
         good = [name for name in alive if self.bad_until[name] <= now and self.is_near(members[name])]
         return self._first(good or alive, members)
@@ -75,12 +75,12 @@ class RegionChoice:
             return names[0] if names else None
         return min(names, key=lambda name: (rtt_of(members[name]) or float("inf"), names.index(name)))
 
-    def is_good(self, members: Sequence[Endpoint]) -> bool:
+    def is_good(self, members: Sequence[Endpoint], now: int) -> bool:
         """Does the region hold the conditions on its health and on what it has answered of late?"""
         setting = self.setting
         if healthy_share(members) < setting.min_healthy:
             return False
-        figures = [endpoint.recent_requests for endpoint in members]
+        figures = [endpoint.recent_requests(now) for endpoint in members]
         requests = sum(count for count, _, _ in figures)
         if requests < setting.volume:
             return True

@@ -142,6 +142,7 @@ cdef Endpoint another(Exchange x, int cause, int code):
         return None
     # what reached nobody loads nobody: it is not for the budget
     if cause >= RETRY_RESET and cluster.budget is not None and not cluster.budget.withdraw(cluster.now()):
+        cluster.spare(endpoint)
         cluster.stats.retries_denied += 1
         return None
     x.retries += 1
@@ -155,6 +156,7 @@ cdef int go_on(Exchange x, Endpoint endpoint) except -1:
     x.sent_us = monotonic_us()
     if wait == 0:
         return x._take(endpoint)
+    x.cluster.spare(endpoint)           # another one is picked when it is time
     x.pausing = True
     x.downstream.wait(0)
     if x.deadline and now + wait > x.deadline:
@@ -208,6 +210,7 @@ cdef int start_hedge(Exchange x) except -1:
     if endpoint is None or endpoint in tried:
         return 0
     if cluster.budget is not None and not cluster.budget.withdraw(cluster.now()):
+        cluster.spare(endpoint)
         cluster.stats.retries_denied += 1
         return 0
     hedge = x.hedge = Hedge.__new__(Hedge)

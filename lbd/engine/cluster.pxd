@@ -47,13 +47,15 @@ cdef class Cluster(Handler):
     cdef readonly bint gated            # requests have to be admitted
     cdef readonly uint32_t active       # exchanges and tunnels under way in this worker
     cdef uint64_t seed
-    cdef uint64_t own_now
+    cdef uint64_t own_now, own_due      # without a reactor: the time, and when to look again
     cdef public object on_change        # called with (cluster, kind, detail) when something of note happens, or None
 
     cdef Cluster serving(self, int urgency, int* reason)
     cdef int admit(self, int urgency) noexcept
     cdef Endpoint pick(self, Selection selection, uint64_t key, list tried)
     cdef Endpoint _look(self, Selection selection, uint64_t key, list tried)
+    cdef bint _is_last_resort(self, Endpoint endpoint) noexcept
+    cdef void spare(self, Endpoint endpoint) noexcept
     cdef bint may_take(self, Endpoint endpoint) noexcept
     cdef uint64_t now(self) noexcept
     cdef void _judge(self, Endpoint endpoint, uint64_t now)

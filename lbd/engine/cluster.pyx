@@ -12,7 +12,7 @@ Guards are told how attempts ended, and hold back endpoints or the whole cluster
 from libc.stdint cimport uint64_t
 
 from lbd.engine.endpoint cimport Balancer, Endpoint, Seat
-from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, ConcurrencyLimit, Guard
+from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK, ConcurrencyLimit, Guard
 from lbd.engine.pool cimport Protocol
 from lbd.engine.reactor cimport Handler, Reactor, Stream
 from lbd.engine.reasons cimport R_BREAKER_OPEN, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_OVERLOAD
@@ -25,6 +25,7 @@ from lbd.engine.sys cimport monotonic_us
 from lbd.engine.timers cimport timer_set, timer_unlink
 from lbd.engine.xorshift cimport next_random
 
+from lbd.engine.reasons import CODES
 from lbd.engine.selection import divide_plain
 
 cdef enum:
@@ -158,6 +159,7 @@ cdef class Cluster(Handler):
         for guard in (self.passive, self.breaker):
             if guard is not None:
                 due = _sooner(due, guard.next_change(self.endpoints, now))
+        self.own_due = due
         if self.reactor is not None:
             timer_set(&self.reactor.wheel, &self.timer, max(1, due - now) if due else 0)
 
@@ -221,6 +223,8 @@ cdef class Cluster(Handler):
         for selection in (self.selection, *self.subsets.values()):
             for part in selection.parts:
                 part.own_now = self.own_now
+        if self.own_due and self.own_due <= self.own_now:
+            self.refresh()
 
     cdef void mark_dirty(self) noexcept:
         """Something changed that selections depend on."""
@@ -320,10 +324,16 @@ cdef class Cluster(Handler):
             start = self._random()
             for i in range(min(LOOK_EFFORT, <int> len(part.endpoints))):
                 endpoint = <Endpoint> part.endpoints[(start + i) % len(part.endpoints)]
-                any_one = endpoint
+                if self._is_last_resort(endpoint):
+                    any_one = endpoint
                 if endpoint.available and (tried is None or endpoint not in tried) and self.may_take(endpoint):
                     return endpoint
         return any_one
+
+    cdef bint _is_last_resort(self, Endpoint endpoint) noexcept:
+        """May it serve when there is no better one? What only passive checks hold back, may: better than nobody."""
+        return (self.breaker is None
+                or not (self.breaker.tries(endpoint) or self.breaker.holds_back(endpoint, self.now())))
 
     cdef bint may_take(self, Endpoint endpoint) noexcept:
         """One on probation takes single exchanges."""
@@ -331,8 +341,20 @@ cdef class Cluster(Handler):
             return True
         if self.passive is not None and self.passive.tries(endpoint) and not self.passive.admit(endpoint, self.now()):
             return False
-        return (self.breaker is None or not self.breaker.tries(endpoint)
-                or self.breaker.admit(endpoint, self.now()))
+        if self.breaker is None or not self.breaker.tries(endpoint) or self.breaker.admit(endpoint, self.now()):
+            return True
+        if self.passive is not None:
+            self.passive.on_outcome(endpoint, OUTCOME_NONE, 0, self.now())
+        return False
+
+    cdef void spare(self, Endpoint endpoint) noexcept:
+        """It was picked, but nothing goes there after all: if that was to be a try, it is still to be made."""
+        if not endpoint.on_probation:
+            return
+        if self.passive is not None and self.passive.tries(endpoint):
+            self.passive.on_outcome(endpoint, OUTCOME_NONE, 0, self.now())
+        if self.breaker is not None and self.breaker.tries(endpoint):
+            self.breaker.on_outcome(endpoint, OUTCOME_NONE, 0, self.now())
 
     cdef uint64_t _random(self) noexcept:
         return next_random(&self.seed)
@@ -372,6 +394,29 @@ cdef class Cluster(Handler):
             self.passive.on_outcome(endpoint, outcome, us, now)
         if self.breaker is not None:
             self.breaker.on_outcome(endpoint, outcome, us, now)
+
+    # The same calls for tests, the simulator and explain, which run outside of the engine.
+    def admit_one(self, int urgency=1):
+        """None when one more exchange may go here, else the reason why not."""
+        cdef int reason = self.admit(urgency) if self.gated else R_NONE
+        return None if reason == R_NONE else CODES[reason][0]
+
+    def pick_one(self, uint64_t key=0, list tried=None):
+        """Where an exchange would go, None: nowhere. outcome_one says how that ended."""
+        return self.pick(self.selection, key, tried)
+
+    def acquire_one(self, Endpoint endpoint):
+        self.acquire(endpoint)
+
+    def release_one(self, Endpoint endpoint):
+        self.release(endpoint)
+
+    def outcome_one(self, Endpoint endpoint, failed, double seconds=0.0):
+        """An attempt that took so long has ended; failed None: nothing was learnt. Endpoints are judged at once."""
+        self.on_outcome(endpoint, OUTCOME_NONE if failed is None else OUTCOME_FAILED if failed else OUTCOME_OK,
+                        <uint64_t> (seconds * 1e6))
+        if self.dirty:
+            self.refresh()
 
 
 cdef uint64_t _sooner(uint64_t a, uint64_t b) noexcept:

@@ -59,6 +59,7 @@ cdef class Endpoint:
     cdef Recent recent                  # kept up where somebody wants it
     cdef Measured measured              # balancers keep dense copies and write both together
 
+    cdef void fade(self, uint64_t now) noexcept
     cdef void note(self, bint failed, uint64_t us, uint64_t now) noexcept
 
 

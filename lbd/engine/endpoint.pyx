@@ -97,23 +97,29 @@ cdef class Endpoint:
         """Seconds to connect, averaged over active checks; None when not measured."""
         return self.state.rtt_us / 1e6 if self.state.rtt_us else None
 
-    @property
-    def recent_requests(self):
-        """(how many, share that failed, mean seconds to the first byte) of late; older ones count less."""
+    def recent_requests(self, now):
+        """(how many, share that failed, mean seconds to the first byte) of late; older ones count less. now: the clock
+        of the cluster, in milliseconds."""
         cdef Recent* recent = &self.recent
+        self.fade(now)
         if recent.requests < 0.5:
             return (recent.requests, 0.0, 0.0)
         return (recent.requests, recent.failures / recent.requests, recent.us / recent.requests / 1e6)
 
-    cdef void note(self, bint failed, uint64_t us, uint64_t now) noexcept:
+    cdef void fade(self, uint64_t now) noexcept:
+        """What was noted counts less with time."""
         cdef Recent* recent = &self.recent
         cdef double left
-        if now != recent.at:
+        if now > recent.at:
             left = exp(-<double> (now - recent.at) / RECENT_MS)
             recent.requests *= left
             recent.failures *= left
             recent.us *= left
             recent.at = now
+
+    cdef void note(self, bint failed, uint64_t us, uint64_t now) noexcept:
+        cdef Recent* recent = &self.recent
+        self.fade(now)
         recent.requests += 1
         recent.failures += failed
         recent.us += us

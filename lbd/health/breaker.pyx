@@ -51,15 +51,16 @@ cdef class Breaker(Guard):
         cdef Circuit* circuit = self._circuit(endpoint)
         cdef int found
         if outcome == OUTCOME_NONE:
-            circuit_give_back(circuit)
+            circuit_give_back(circuit, &self.rule, us, now)
             return
-        found = circuit_note(circuit, &self.rule, outcome == OUTCOME_FAILED, now)
+        found = circuit_note(circuit, &self.rule, outcome == OUTCOME_FAILED, us, now)
         if found == CIRCUIT_TRIPS:
             circuit_open(circuit, &self.rule, now)
             if self.each_endpoint:
                 self.cluster.hold_back(endpoint)
             self.cluster.tell("breaker open", endpoint if self.each_endpoint else None)
         elif found == CIRCUIT_MENDED:
+            circuit.trips = 0           # it grows from one failed try to the next only
             self.cluster.mark_dirty()
             self.cluster.tell("breaker closed", endpoint if self.each_endpoint else None)
 

@@ -23,10 +23,10 @@ cdef struct Rule:
     uint32_t needed             # of them that must succeed
 
 
-cdef int circuit_note(Circuit* circuit, const Rule* rule, bint failed, uint64_t now) noexcept nogil
+cdef int circuit_note(Circuit* circuit, const Rule* rule, bint failed, uint64_t us, uint64_t now) noexcept nogil
 cdef void circuit_open(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil
 cdef void circuit_forgive(Circuit* circuit) noexcept nogil
 cdef bint circuit_admit(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil
-cdef void circuit_give_back(Circuit* circuit) noexcept nogil
+cdef void circuit_give_back(Circuit* circuit, const Rule* rule, uint64_t us, uint64_t now) noexcept nogil
 cdef bint circuit_is_over(Circuit* circuit, uint64_t now) noexcept nogil
 cdef int rule_of(Rule* rule, settings) except -1

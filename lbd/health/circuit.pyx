@@ -6,7 +6,8 @@ comparison and writes nothing, unless a ratio is watched, which counts. Counts a
 before, which weighs as much as of it still lies within the last `window_ms`. Counters are added to atomically; a race
 between workers over a change of state costs at most one result.
 
-Each opening is longer than the one before, until the circuit has been closed for as long as the longest one.
+Each opening is longer than the one before (by `growth`), until the circuit has been closed for as long as the longest
+one, or whoever owns it says that it is well again (`trips` = 0).
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -24,10 +25,10 @@ cdef extern from * nogil:
     bint lbd_swap(uint32_t* p, uint32_t before, uint32_t after)
 
 
-cdef int circuit_note(Circuit* circuit, const Rule* rule, bint failed, uint64_t now) noexcept nogil:
-    """One result. Results that come while it is open are of exchanges that began before."""
+cdef int circuit_note(Circuit* circuit, const Rule* rule, bint failed, uint64_t us, uint64_t now) noexcept nogil:
+    """One result of an exchange that took so long. Those that began before it opened say nothing of how things are now."""
     if circuit.state == CIRCUIT_HALF_OPEN:
-        return _note_probe(circuit, rule, failed)
+        return CIRCUIT_SAME if _is_old(circuit, rule, us, now) else _note_probe(circuit, rule, failed)
     if circuit.state != CIRCUIT_CLOSED:
         return CIRCUIT_SAME
     if rule.ratio:
@@ -41,6 +42,12 @@ cdef int circuit_note(Circuit* circuit, const Rule* rule, bint failed, uint64_t 
     if lbd_add(&circuit.consecutive) >= rule.consecutive and rule.consecutive:
         return CIRCUIT_TRIPS
     return CIRCUIT_TRIPS if rule.ratio and _is_too_bad(circuit, rule, now) else CIRCUIT_SAME
+
+
+cdef bint _is_old(Circuit* circuit, const Rule* rule, uint64_t us, uint64_t now) noexcept nogil:
+    """Did the exchange begin before a circuit opened that is half-open now? Nothing was let through in between, so half of
+    that time is a margin for clocks that stand still during a round of the loop."""
+    return now + rule.open_ms // 2 < circuit.until + us // 1000
 
 
 cdef int _note_probe(Circuit* circuit, const Rule* rule, bint failed) noexcept nogil:
@@ -75,7 +82,7 @@ cdef void circuit_open(Circuit* circuit, const Rule* rule, uint64_t now) noexcep
     cdef uint32_t _trip
     if circuit.opened and now - circuit.until > rule.longest_ms:
         circuit.trips = 0
-    for _trip in range(circuit.trips):
+    for _trip in range(circuit.trips if rule.growth > 1 else 0):
         open_ms *= rule.growth
         if open_ms >= rule.longest_ms:
             open_ms = rule.longest_ms
@@ -103,7 +110,7 @@ cdef bint circuit_admit(Circuit* circuit, const Rule* rule, uint64_t now) noexce
             return False
         circuit_is_over(circuit, now)
     elif now > circuit.until + rule.open_ms:    # probes whose results never came: of a worker that was killed
-        circuit_forgive(circuit)
+        circuit.probes = circuit.probes_ok + circuit.probes_failed
         circuit.until = now
     if circuit.probes >= rule.probes:
         return False
@@ -120,9 +127,10 @@ cdef bint circuit_is_over(Circuit* circuit, uint64_t now) noexcept nogil:
     return True
 
 
-cdef void circuit_give_back(Circuit* circuit) noexcept nogil:
-    """A probe has ended without telling anything."""
-    if circuit.state == CIRCUIT_HALF_OPEN and circuit.probes > circuit.probes_ok + circuit.probes_failed:
+cdef void circuit_give_back(Circuit* circuit, const Rule* rule, uint64_t us, uint64_t now) noexcept nogil:
+    """A probe that took so long has ended without telling anything."""
+    if (circuit.state == CIRCUIT_HALF_OPEN and circuit.probes > circuit.probes_ok + circuit.probes_failed
+            and not _is_old(circuit, rule, us, now)):
         circuit.probes -= 1
 
 

@@ -95,6 +95,7 @@ cdef class RequestCheck(Check):
         Check.stop(self)
         self.inquiry = None
         (<Endpoint> self.asked.endpoints[0]).pool.close_idle()
+        (<Endpoint> self.asked.endpoints[0]).detach()   # a connection under way counts on
 
     cdef int begin(self) except -1:
         cdef Exchange x = new_exchange(self.inquiry)

@@ -51,9 +51,9 @@ cdef class Passive(Guard):
         cdef int found
         if outcome == OUTCOME_NONE:
             if probing:
-                circuit_give_back(circuit)
+                circuit_give_back(circuit, &self.rule, us, now)
             return
-        found = circuit_note(circuit, &self.rule, outcome == OUTCOME_FAILED, now)
+        found = circuit_note(circuit, &self.rule, outcome == OUTCOME_FAILED, us, now)
         if found == CIRCUIT_TRIPS:
             self._eject(endpoint, probing, now)
         elif found == CIRCUIT_MENDED:
@@ -62,7 +62,7 @@ cdef class Passive(Guard):
 
     cdef void _eject(self, Endpoint endpoint, bint probing, uint64_t now) noexcept:
         cdef Circuit* circuit = &endpoint.state.ejection
-        if not probing and not self._may_eject():
+        if not probing and not self._may_eject(endpoint):
             circuit_forgive(circuit)
             self.cluster.stats.ejections_denied += 1
             return
@@ -71,10 +71,17 @@ cdef class Passive(Guard):
         self.cluster.hold_back(endpoint)
         self.cluster.tell("ejected", endpoint)
 
-    cdef bint _may_eject(self) noexcept:
-        """At least one may go, when there are two; the last one never."""
-        cdef uint32_t n = <uint32_t> len(self.cluster.endpoints)
-        return self.cluster.state.ejected + 1 <= max(1.0, self.most * n) and self.cluster.state.ejected + 1 < n
+    cdef bint _may_eject(self, Endpoint endpoint) noexcept:
+        """Of few endpoints one may go, unless none may; the last one that serves never."""
+        cdef Endpoint other
+        cdef double most = self.most * len(self.cluster.endpoints)
+        if self.most <= 0 or self.cluster.state.ejected + 1 > max(1.0, most):
+            return False
+        for other in self.cluster.endpoints:
+            if (other is not endpoint and other.usable and other.weight
+                    and other.state.ejection.state == CIRCUIT_CLOSED):
+                return True
+        return False
 
     cdef bint holds_back(self, Endpoint endpoint, uint64_t now) noexcept:
         return endpoint.state.ejection.state == CIRCUIT_OPEN and not circuit_is_over(&endpoint.state.ejection, now)
@@ -99,6 +106,8 @@ cdef class Passive(Guard):
     def _compare(self, endpoints, now):
         """Eject who is much slower than the median of all. The figures are then forgotten: they are of old times later."""
         cdef Endpoint endpoint
+        for endpoint in endpoints:
+            endpoint.fade(now)
         busy = [e for e in endpoints if (<Endpoint> e).recent.requests >= self.latency_volume]
         if len(busy) < LATENCY_PEERS:
             return

@@ -43,6 +43,10 @@ cdef class TcpCheck(Check):
         self.asked = asked
         self.port = port
 
+    def stop(self):
+        Check.stop(self)
+        self.asked.detach()             # a connection under way counts on
+
     cdef int begin(self) except -1:
         cdef ConnectionPool pool = self.asked.pool
         cdef int status
