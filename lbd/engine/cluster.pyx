@@ -225,6 +225,8 @@ cdef class Cluster(Handler):
                 part.own_now = self.own_now
         if self.own_due and self.own_due <= self.own_now:
             self.refresh()
+        if self.dirty:                              # by what a guard found while it looked
+            self.refresh()
 
     cdef void mark_dirty(self) noexcept:
         """Something changed that selections depend on."""

@@ -71,7 +71,7 @@ cdef struct Circuit:            # one for all workers, see health/circuit.pyx
     uint32_t probes             # half-open: exchanges let through
     uint32_t probes_ok
     uint32_t probes_failed
-    uint64_t window             # ms: start of the window that is counted now
+    uint64_t window             # ms: start of the window that is counted now; half-open: of the probes
     uint32_t ok, failed
     uint32_t ok_before, failed_before   # in the window before
     uint64_t opened             # times in all

@@ -67,7 +67,7 @@ cdef void _roll(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil
     circuit.ok_before = circuit.ok if age < 2 * rule.window_ms else 0
     circuit.failed_before = circuit.failed if age < 2 * rule.window_ms else 0
     circuit.ok = circuit.failed = 0
-    circuit.window = now
+    circuit.window = now - age % rule.window_ms
 
 
 cdef bint _is_too_bad(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:
@@ -80,7 +80,7 @@ cdef bint _is_too_bad(Circuit* circuit, const Rule* rule, uint64_t now) noexcept
 cdef void circuit_open(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:
     cdef double open_ms = rule.open_ms
     cdef uint32_t _trip
-    if circuit.opened and now - circuit.until > rule.longest_ms:
+    if circuit.state == CIRCUIT_CLOSED and circuit.opened and now - circuit.until > rule.longest_ms:
         circuit.trips = 0
     for _trip in range(circuit.trips if rule.growth > 1 else 0):
         open_ms *= rule.growth
@@ -109,9 +109,9 @@ cdef bint circuit_admit(Circuit* circuit, const Rule* rule, uint64_t now) noexce
         if now < circuit.until:
             return False
         circuit_is_over(circuit, now)
-    elif now > circuit.until + rule.open_ms:    # probes whose results never came: of a worker that was killed
+    elif now > circuit.window + rule.open_ms:   # results that do not come, perhaps of a worker that was killed
         circuit.probes = circuit.probes_ok + circuit.probes_failed
-        circuit.until = now
+        circuit.window = now
     if circuit.probes >= rule.probes:
         return False
     return lbd_add(&circuit.probes) <= rule.probes
@@ -123,7 +123,7 @@ cdef bint circuit_is_over(Circuit* circuit, uint64_t now) noexcept nogil:
         return False
     if lbd_swap(&circuit.state, CIRCUIT_OPEN, CIRCUIT_HALF_OPEN):
         circuit_forgive(circuit)
-        circuit.until = now
+        circuit.until = circuit.window = now
     return True
 
 

@@ -62,7 +62,7 @@ cdef class Passive(Guard):
 
     cdef void _eject(self, Endpoint endpoint, bint probing, uint64_t now) noexcept:
         cdef Circuit* circuit = &endpoint.state.ejection
-        if not probing and not self._may_eject(endpoint):
+        if not self._may_eject(endpoint, probing):
             circuit_forgive(circuit)
             self.cluster.stats.ejections_denied += 1
             return
@@ -71,15 +71,18 @@ cdef class Passive(Guard):
         self.cluster.hold_back(endpoint)
         self.cluster.tell("ejected", endpoint)
 
-    cdef bint _may_eject(self, Endpoint endpoint) noexcept:
-        """Of few endpoints one may go, unless none may; the last one that serves never."""
+    cdef bint _may_eject(self, Endpoint endpoint, bint probing) noexcept:
+        """Of few endpoints one may go, unless none may; the last one that serves never. One that failed its try is out
+        already, but stays on probation while nobody else serves."""
+        cdef uint32_t state
         cdef Endpoint other
         cdef double most = self.most * len(self.cluster.endpoints)
-        if self.most <= 0 or self.cluster.state.ejected + 1 > max(1.0, most):
+        if not probing and (self.most <= 0 or self.cluster.state.ejected + 1 > max(1.0, most)):
             return False
         for other in self.cluster.endpoints:
+            state = other.state.ejection.state
             if (other is not endpoint and other.usable and other.weight
-                    and other.state.ejection.state == CIRCUIT_CLOSED):
+                    and (state == CIRCUIT_CLOSED or (probing and state == CIRCUIT_HALF_OPEN))):
                 return True
         return False
 
