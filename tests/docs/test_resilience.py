@@ -11,10 +11,11 @@ from lbd.config.schema import Cluster
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "resilience.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| ([\w ]+) \| (`.*?) \| .* \| \[[\w.-]+\]\(\.\./(conf/[\w.-]+)\) \|$", DOCUMENT, re.MULTILINE)
+ROW = re.compile(r"^\| ([\w ]+) \| (`.*?) \| .* \| \[[\w.-]+\]\(\.\./(conf/[\w.-]+)\) \|$", re.MULTILINE)
+ROWS = ROW.findall(DOCUMENT)
 POLICIES = {
-    "adaptive_limit", "breaker", "fallback", "health_check", "max_requests", "panic_threshold", "passive_check",
-    "regions", "retry", "slow_start", "sticky", "zones",
+    "adaptive_limit", "breaker", "fallback", "health_check", "max_requests", "panic_threshold",
+    "passive_check", "regions", "retry", "slow_start", "sticky", "zones",
 }  # fmt: skip
 
 
