@@ -184,7 +184,7 @@ cdef class ClientStream(Upstream):
         """The head to nghttp2: x.head is a head of HTTP/1 that lbd wrote. False when no stream can be opened."""
         cdef DataProvider provider
         cdef int n = 4
-        cdef bint bodiless = x.request_done and x.inline_len == 0
+        cdef bint bodiless = x.request_done and x.inline_len == 0 and x.kept.data == NULL
         cdef bint secure = not self.session.stream.can_splice
         if parse_request(x.head, x.head_len, &OWN, &REQUEST) != PARSE_DONE:
             raise ValueError(f"a head of lbd's own is malformed: {x.head[:min(x.head_len, 200)]!r}")

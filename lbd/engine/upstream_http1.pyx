@@ -100,7 +100,7 @@ cdef class Http1Upstream(Upstream):
         cdef char* out = self.stream.reactor.scratch
         cdef char* p
         cdef size_t n = x.inline_len
-        if x.request_framing != BODY_CHUNKED or not x.request_done or x.body_given:
+        if x.request_framing != BODY_CHUNKED or not x.request_done or x.kept.data != NULL:
             return self.stream.write(x.head, x.head_len + n)
         memcpy(out, x.head, x.head_len)             # its length was not announced, so it goes as one chunk
         p = out + x.head_len + CHUNK_LINE_ROOM

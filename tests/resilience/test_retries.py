@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from harness.http_origin import Answer, HttpOrigin, Seen
 from harness.lbd import Lbd
-from harness.messages import get
-from harness.origin import Origin, Refusing, close, recv_head, recv_request, reset, stall
+from harness.messages import get, head
+from harness.origin import Origin, Refusing, close, recv_body, recv_head, recv_request, reset, stall
 from harness.waiting import eventually
 
 CONFIG = """
@@ -206,6 +206,17 @@ def test_hedge_that_fails_leaves_the_first_attempt_alone() -> None:
         response = stage.lbd.ask(get("/"))
         assert (response.status, response.body) == (200, b"slow but good")
         assert stage.lbd.metric("lbd_upstream_active") == 0
+
+
+def test_empty_body_that_came_in_pieces_is_sent_again() -> None:
+    """Nothing is kept of it, but the next endpoint has to see its end."""
+    bad = Origin([recv_head, recv_body(5), reset])
+    with staged(bad, "retry: {methods: [POST], buffer: 1KiB}") as stage, stage.lbd.connect() as client:
+        client.send(head("POST / HTTP/1.1", "Host: a.test", "Transfer-Encoding: chunked"))
+        eventually(lambda: bad.connections and bad.connections[0].head_end, "the head")
+        client.send(b"0\r\n\r\n")
+        assert client.read_response("POST").status == 200
+        assert stage.good.complete[0].body == b""
 
 
 def test_post_is_never_hedged() -> None:
