@@ -1,150 +1,147 @@
-"""The admin listener: /metrics, /live, /ready, over h11 on the control plane's loop.
+"""The admin listener: uvicorn's HTTP/1.1 protocol on the control plane's loop, before it the Gate.
 
-Read-only so far, GET and HEAD only. Requests must name an address or `localhost` as Host, so that a web
-page cannot reach it by rebinding a DNS name (hazard 36).
+Only the protocol is used, not uvicorn's server, which would install signal handlers and wake the loop ten
+times a second. What it leaves open is closed here: whole requests have a deadline, connections are counted,
+a client's end of stream does not cut its answer, and what it logs goes to lbd's log.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import logging
 import socket
-from typing import cast
+import struct
+import traceback
 
 import h11
+from uvicorn.config import Config as UvicornConfig
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
+from lbd.admin.api import build_api
+from lbd.admin.gate import Gate
+from lbd.admin.pages import Pages
+from lbd.admin.views import Administered
 from lbd.config import schema
-from lbd.config.units import split_address
-from lbd.observe.metrics import Exposition, Observed
+from lbd.observe.log import Log
 
-IDLE_SECONDS = 30.0
-Answer = tuple[int, str, bytes]
+REQUEST_SECONDS = 30.0  # from one response to the end of the next: idle time, request and response
+MOST_CONNECTIONS = 100
+LONGEST_HEAD = 16384
+TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-async def start_admin(config: schema.Config, worker: Observed, listening: socket.socket) -> asyncio.Server:
+async def start_admin(
+    config: schema.Config, worker: Administered, listening: socket.socket
+) -> asyncio.Server:
     """Serve on a listening socket, which is owned from here on."""
-    pages = Pages(config, worker)
-    return await asyncio.get_running_loop().create_server(lambda: AdminConnection(pages), sock=listening)
+    assert config.admin is not None
+    log = worker.log
+    gate = Gate(config.admin, Pages(config, worker), build_api(config, worker, log))
+    _log_to(log)
+    settings = UvicornConfig(
+        gate,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_keep_alive=int(REQUEST_SECONDS),
+        h11_max_incomplete_event_size=LONGEST_HEAD,
+    )
+    settings.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    create = loop.create_unix_server if listening.family == socket.AF_UNIX else loop.create_server
+    return await create(lambda: AdminConnection(settings, state), sock=listening)
 
 
-class Pages:
-    """Path -> answer."""
-
-    def __init__(self, config: schema.Config, worker: Observed) -> None:
-        self.worker = worker
-        self.exposition = Exposition(config, worker)
-
-    def answer(self, path: str) -> Answer:
-        if path == "/metrics":
-            return 200, Exposition.content_type, self.exposition.text()
-        if path == "/live":
-            return 200, "text/plain; charset=utf-8", b"live\n"
-        if path == "/ready":
-            if self.worker.draining:
-                return 503, "text/plain; charset=utf-8", b"draining\n"
-            return 200, "text/plain; charset=utf-8", b"ready\n"
-        return 404, "text/plain; charset=utf-8", b"not found; try /metrics, /live or /ready\n"
-
-
-class AdminConnection(asyncio.Protocol):
+class AdminConnection(H11Protocol):
     """One client of the admin listener."""
 
-    def __init__(self, pages: Pages) -> None:
-        self.pages = pages
-        self.connection = h11.Connection(h11.SERVER, max_incomplete_event_size=16384)
-        self.transport: asyncio.Transport | None = None
-        self.timer: asyncio.TimerHandle | None = None
+    def __init__(self, settings: UvicornConfig, state: ServerState) -> None:
+        super().__init__(settings, state, {})
+        self.deadline: asyncio.TimerHandle | None = None
+        self.has_ended = False  # the client's side
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)  # uvloop has its own class
-        self.transport = transport
-        self._watch()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {"peer": peer_of(transport)}
+        self._set_deadline()
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.write(TOO_MANY)
+            transport.close()
 
-    def _watch(self) -> None:
-        """Close after a while without a request."""
-        assert self.transport is not None
-        if self.timer is not None:
-            self.timer.cancel()
-        self.timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.transport.close)
+    def _set_deadline(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+        self.deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
+        if self.deadline is not None:
+            self.deadline.cancel()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        assert self.transport is not None
-        try:
-            self.connection.receive_data(data)
-            while not self.transport.is_closing():
-                event = self.connection.next_event()
-                if event is h11.NEED_DATA or event is h11.PAUSED:
-                    break
-                if isinstance(event, h11.Request):
-                    self._respond(event)
-                elif isinstance(event, h11.EndOfMessage):
-                    self._next()
-                elif isinstance(event, h11.ConnectionClosed):
-                    self.transport.close()
-        except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint)
+        if not self.transport.is_closing():
+            super().data_received(data)
 
-    def _respond(self, request: h11.Request) -> None:
-        status, kind, body = self._answer(request)
-        self._send(status, kind, body, request.method == b"HEAD")
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """True keeps our side open: for the answer to a request that is complete."""
+        self.has_ended = True
+        return self._is_answering() and not self.cycle.more_body
 
-    def _answer(self, request: h11.Request) -> Answer:
-        hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
-        if not hosts or not is_address(hosts[0]):
-            return (
-                403,
-                "text/plain; charset=utf-8",
-                b"the Host of an admin request must be an IP address or localhost\n",
-            )
-        if request.method not in (b"GET", b"HEAD"):
-            return 405, "text/plain; charset=utf-8", b"only GET and HEAD\n"
-        return self.pages.answer(request.target.decode("latin-1").partition("?")[0])
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
-    def _send(self, status: int, kind: str, body: bytes, is_head: bool) -> None:
-        assert self.transport is not None
-        fields = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-        if status == 405:
-            fields.append(("Allow", "GET, HEAD"))
-        out = self.connection.send(h11.Response(status_code=status, headers=fields)) or b""
-        if not is_head:
-            out += self.connection.send(h11.Data(data=body)) or b""
-        out += self.connection.send(h11.EndOfMessage()) or b""
-        self.transport.write(out)
-
-    def _next(self) -> None:
-        assert self.transport is not None
-        if self.connection.our_state is h11.MUST_CLOSE:
+    def on_response_complete(self) -> None:
+        self._set_deadline()
+        super().on_response_complete()  # may begin the next one
+        if self.has_ended and not self._is_answering():
             self.transport.close()
-        elif self.connection.our_state is h11.DONE:
-            self.connection.start_next_cycle()
-            self._watch()
 
-    def _refuse(self, status: int) -> None:
-        assert self.transport is not None
-        if self.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._send(status, "text/plain; charset=utf-8", b"bad request\n", False)
+    def send_400_response(self, msg: str) -> None:
+        """The request broke HTTP's rules. Once an answer is on its way the connection just ends."""
+        if self._is_answering():
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
         self.transport.close()
 
 
-def is_address(host: str) -> bool:
-    """Is a Host value an IP literal or localhost, with or without a port?"""
-    name = host if host.endswith("]") or ":" not in host else split_or_none(host)
-    if name is None:
-        return False
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return name.lower() == "localhost"
-    return True
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """Who asks, for the audit log: the address, or the user at the other end of a unix socket."""
+    made: socket.socket = transport.get_extra_info("socket")
+    if made.family == socket.AF_UNIX:
+        size = struct.calcsize("3i")
+        pid, uid, _ = struct.unpack("3i", made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+        return f"uid {uid} (pid {pid})"
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if name else "unknown"
 
 
-def split_or_none(host: str) -> str | None:
-    """The name of host:port, or None when that is malformed."""
-    try:
-        return split_address(host)[0]
-    except ValueError:
-        return None
+class _ToLog(logging.Handler):
+    """uvicorn's records as lines of lbd's log: an exception is a defect, the rest is a client's."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.DEBUG)
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage().strip()
+        if record.levelno < logging.ERROR:
+            self.log.debug(f"admin: {text}")
+            return
+        error = record.exc_info[1] if record.exc_info else None
+        where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ") if error else text
+        self.log.error(f"internal error of the admin listener: {where}")
+
+
+def _log_to(log: Log) -> None:
+    logger = logging.getLogger("uvicorn.error")
+    logger.handlers[:] = [_ToLog(log)]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

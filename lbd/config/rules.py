@@ -32,6 +32,7 @@ def check(data: Any) -> list[InitErrorDetails]:
     found += _unique(data, "listeners", "name", "a listener")
     found += _unique(data, "clusters", "name", "a cluster")
     found += _check_binds(data)
+    found += _check_admin(data)
     for index, listener in _items(data, "listeners"):
         found += _check_listener(("listeners", index), listener, clusters)
     tcp = {
@@ -65,6 +66,20 @@ def _check_workers(data: Any) -> Iterator[InitErrorDetails]:
     workers = _get(data, "workers")
     if workers == "auto" or (isinstance(workers, int) and workers > 1):
         yield at_value(("workers",), "only 1 is supported by this version")
+
+
+def _check_admin(data: Any) -> Iterator[InitErrorDetails]:
+    """Whoever reaches the admin listener can take endpoints out of service."""
+    admin = _get(data, "admin")
+    try:
+        local = units.is_local(units.parse_bind(_get(admin, "bind", "127.0.0.1:9900")))
+    except ValueError:
+        return
+    if not local and _get(admin, "token") is None:
+        yield at_value(
+            ("admin", "bind"),
+            "other machines can reach it: give 'admin.token', or bind to 127.0.0.1 or unix:",
+        )
 
 
 def _check_listener(at: Location, listener: Any, clusters: set[str]) -> Iterator[InitErrorDetails]:

@@ -72,6 +72,7 @@ from lbd.config.types import (
     Size,
     SizeCondition,
     SizeOrNone,
+    Token,
     TrailerName,
     ValuePatterns,
 )
@@ -81,9 +82,16 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 
 class Admin(Settings):
-    """The admin listener: /metrics, /live, /ready."""
+    """The admin listener: metrics, probes and the admin API."""
 
-    bind: BindAddress = Field(default="127.0.0.1:9900", description="Address of the admin listener.")
+    bind: BindAddress = Field(
+        default="127.0.0.1:9900",
+        description="Address of the admin listener, or `unix:/path`; beyond loopback it needs `token`.",
+    )
+    token: Token | None = Field(
+        default=None,
+        description="What clients send as `Authorization: Bearer`, except for /live and /ready.",
+    )
 
 
 class Log(Settings):
@@ -474,7 +482,7 @@ class Config(Settings):
     region: Identifier | None = Field(default=None, description="The region where lbd itself runs.")
     environment: str | None = Field(default=None, description="A label such as production or staging.")
     admin: Admin | None = Field(
-        default=None, description="Admin listener with metrics and probes; absent = none."
+        default=None, description="Admin listener with metrics, probes and the admin API; absent = none."
     )
     log: Log = Field(default=Log(), description="lbd's own log, on stderr.")
     access_log: AccessLogSetting = Field(
@@ -485,7 +493,7 @@ class Config(Settings):
     )
     state_directory: FilePath = Field(
         default="/var/lib/lbd",
-        description="Where lbd keeps what outlives it, such as ACME accounts and keys.",
+        description="Where lbd keeps what outlives it: ACME accounts and keys, states set for endpoints.",
     )
     acme: Acme = Field(default=Acme(), description="The authority for listeners with `tls.acme`.")
     resolver: Resolver = Field(default=Resolver(), description="How host names of endpoints are resolved.")

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    SecretStr,
     Strict,
     StringConstraints,
     WithJsonSchema,
@@ -54,6 +55,12 @@ def _count(value: object) -> int:
     if value < 1:
         raise BadValue("must be at least 1, or none for no limit")
     return value
+
+
+def _token(value: object) -> SecretStr:
+    if isinstance(value, SecretStr):
+        return value
+    return SecretStr(units.parse_token(value))
 
 
 def _same(value: Any) -> Any:
@@ -120,6 +127,13 @@ Percentage = Annotated[
     WithJsonSchema({"type": ["string", "integer"], "pattern": units.PERCENTAGE_PATTERN, "maximum": 0}),
 ]
 
+# Shown as MASK wherever it is printed, so a dump with one does not load back as it is.
+Token = Annotated[
+    SecretStr,
+    PlainValidator(_token),
+    PlainSerializer(lambda token: units.MASK, when_used="json"),
+    WithJsonSchema({"type": "string", "minLength": units.SHORTEST_TOKEN, "writeOnly": True}),
+]
 Integer = Annotated[int, Strict()]
 Identifier = Annotated[
     str,

@@ -56,6 +56,10 @@ _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})
 ADDRESS_PATTERN = r"^unix:/.+$|^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]+$"
 BIND_PATTERN = r"^unix:/.+$|^(\[[0-9A-Fa-f:.]+\]|localhost|[0-9.]*):[0-9]+$"
 
+MASK = "********"
+SHORTEST_TOKEN = 16
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what may stand behind Bearer (RFC 6750, section 2.1)
+
 # A number longer than this is a mistake, and int() of very long text is slow or refused by Python itself.
 _MOST_DIGITS = 40
 
@@ -182,6 +186,19 @@ def format_size_comparison(comparison: SizeComparison) -> str:
     return f"{comparison.operator} {format_size(comparison.size)}"
 
 
+def parse_token(value: object) -> str:
+    """The secret that clients of the admin listener present. No error shows it."""
+    if not isinstance(value, str):
+        raise BadValue("must be text; put the value in quotes")
+    if value == MASK:
+        raise BadValue("is masked here; write the token itself")
+    if not SHORTEST_TOKEN <= len(value) <= 1024:
+        raise BadValue(f"must have {SHORTEST_TOKEN} to 1024 characters")
+    if not _TOKEN.fullmatch(value):
+        raise BadValue("may have letters, digits and -._~+/ only, and '=' at its end")
+    return value
+
+
 def split_address(address: str) -> tuple[str, int]:
     """`[::1]:8080` -> ("::1", 8080); `:8080` -> ("", 8080); `unix:/a.sock` -> ("unix:/a.sock", 0).
 
@@ -302,6 +319,14 @@ def _unix_address(text: str) -> str:
     if len(path.encode()) > 107:
         raise BadValue(f"{shorten(text)}: the path of a unix socket may have 107 bytes at most")
     return text
+
+
+def is_local(address: str) -> bool:
+    """Whether only this machine can reach what listens there: a unix socket or a loopback address."""
+    host, _ = split_address(address)
+    if host.startswith("unix:") or host == "localhost":
+        return True
+    return is_ip(host) and ipaddress.ip_address(host).is_loopback
 
 
 def is_ip(host: str) -> bool:

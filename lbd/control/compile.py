@@ -185,7 +185,7 @@ def _cluster(
         breaker=breaker(setting),
         limiter=adaptive_limit(setting),
         failure_statuses=setting.failure_statuses,
-        measures=setting.regions is not None,
+        measures=setting.regions is not None or config.admin is not None,  # the admin API shows them
         retry=_retry(setting.retry),
         budget=RetryBudget(setting.retry_budget.ratio, setting.retry_budget.per_second),
         max_requests=setting.max_requests or 0,

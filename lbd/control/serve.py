@@ -18,13 +18,14 @@ import uvloop
 from lbd.config import schema
 from lbd.control import systemd
 from lbd.control.certs.errors import CertificateError
-from lbd.control.sockets import BindError, bound_address, listen
+from lbd.control.sockets import BindError, bound_address, listen, unlink_unix
 from lbd.control.tls import TlsSettingError
 from lbd.control.worker import Worker
 from lbd.engine.foreign import MissingLibrary
 from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
+ADMIN_SOCKET_MODE = 0o660  # lbd's user and group
 EXIT_OK, EXIT_FAILURE, EXIT_CONFIG = 0, 1, 78
 
 
@@ -35,19 +36,24 @@ def serve(config: schema.Config, *, reload_from: Path | None = None) -> int:
         log.error("workers: only 1 is supported by this version")
         return EXIT_CONFIG
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Daemon(config, log).run())
+        return runner.run(_Daemon(config, log, keeps_state=reload_from is not None).run())
 
 
 class _Daemon:
-    def __init__(self, config: schema.Config, log: Log) -> None:
+    """keeps_state: `lbd proxy` and `lbd demo` leave nothing behind."""
+
+    def __init__(self, config: schema.Config, log: Log, *, keeps_state: bool) -> None:
         self.config = config
+        self.state_directory = Path(config.state_directory) if keeps_state else None
         self.log = log
         self.stopping = asyncio.Event()
         self.at_once = asyncio.Event()
         self.drain_timeout: float | None = config.drain_timeout
 
     async def run(self) -> int:
-        worker = Worker(self.config, self.log, Shared(1))
+        if self.config.admin is not None:
+            import lbd.admin.server  # noqa: F401  # takes a while: before clients are accepted, not after
+        worker = Worker(self.config, self.log, Shared(1), state_directory=self.state_directory)
         try:
             await worker.start()
             admin = await self._start_admin(worker)
@@ -65,6 +71,8 @@ class _Daemon:
         await self._drain(worker)
         if admin is not None:
             admin.close()
+            assert self.config.admin is not None
+            unlink_unix(self.config.admin.bind)
         await worker.stop()
         self.log.info("stopped")
         return EXIT_OK
@@ -74,7 +82,7 @@ class _Daemon:
             return None
         from lbd.admin.server import start_admin
 
-        listening = listen(self.config.admin.bind, 128)
+        listening = listen(self.config.admin.bind, 128, mode=ADMIN_SOCKET_MODE)
         self.log.info(f"admin: listening on {bound_address(listening)}")
         return await start_admin(self.config, worker, listening)
 

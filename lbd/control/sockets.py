@@ -18,10 +18,15 @@ class BindError(Exception):
     """An address cannot be listened on; str() says which and why."""
 
 
-def listen(address: str, backlog: int, options: transport.SocketOptions | None = None) -> socket.socket:
-    """A listening, non-blocking socket; accepted sockets inherit the options that are set here. BindError."""
+def listen(
+    address: str, backlog: int, options: transport.SocketOptions | None = None, *, mode: int = 0o666
+) -> socket.socket:
+    """A listening, non-blocking socket; accepted sockets inherit the options that are set here. BindError.
+
+    mode: of a unix socket, so who may connect to it.
+    """
     if address.startswith("unix:"):
-        return _listen_unix(address, backlog)
+        return _listen_unix(address, backlog, mode)
     host, port = split_address(address)
     family = socket.AF_INET6 if not host or ":" in host else socket.AF_INET
     try:
@@ -78,15 +83,15 @@ def try_congestion(made: socket.socket, name: str, what: str) -> None:
         ) from error
 
 
-def _listen_unix(address: str, backlog: int) -> socket.socket:
-    """A Unix socket for everybody who may reach its directory; a socket that nobody serves is replaced."""
+def _listen_unix(address: str, backlog: int, mode: int) -> socket.socket:
+    """A Unix socket; a socket that nobody serves is replaced."""
     path = address.removeprefix("unix:")
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         if _is_abandoned(path):
             Path(path).unlink()
         made.bind(path)
-        Path(path).chmod(0o666)
+        Path(path).chmod(mode)
         made.listen(backlog)
     except OSError as error:
         made.close()

@@ -13,12 +13,14 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lbd.config import schema
 from lbd.control.certs.offloop import off_loop
 from lbd.control.checks import Checks
 from lbd.control.compile import Runtime, compile_runtime, pool_maker
+from lbd.control.endpoint_states import EndpointStates
 from lbd.control.events import ClusterEvents
 from lbd.control.sockets import bound_address, listen, unlink_unix
 from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
@@ -42,7 +44,9 @@ RESERVED_FDS = 192
 class Worker:
     """Owns the reactor and the listening sockets of one process."""
 
-    def __init__(self, config: schema.Config, log: Log, shared: Shared) -> None:
+    def __init__(
+        self, config: schema.Config, log: Log, shared: Shared, *, state_directory: Path | None = None
+    ) -> None:
         self.config = config
         self.log = log
         self.shared = shared
@@ -53,6 +57,7 @@ class Worker:
         self.keeper = _keeper(config, log)
         self.checks: Checks | None = None
         self.discovery = Discovery(config, log, off_loop)
+        self.states = EndpointStates(log, state_directory)
         self._rotating: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -83,12 +88,13 @@ class Worker:
             now=time.time(),
         )
         self._watch_problems(self.runtime)
+        self._restore_states(self.runtime)
         self._bind(self.runtime)
         self._start_tls(self.runtime)
         self._start_checks(self.runtime)
         self.reactor.start()
         self.discovery.attach(
-            self.runtime.clusters, self.runtime.makers, self.shared, on_added=self._watch_endpoint
+            self.runtime.clusters, self.runtime.makers, self.shared, on_added=self._on_added
         )
 
     def _watch_problems(self, runtime: Runtime) -> None:
@@ -109,6 +115,19 @@ class Worker:
                     f"listener {listener_setting.name}: ocsp_stapling does nothing: authorities end OCSP "
                     "in favour of short-lived certificates and CRLs (Let's Encrypt did in 2025)"
                 )
+
+    def _restore_states(self, runtime: Runtime) -> None:
+        """What operators set before the restart, before anything is served."""
+        self.states.load()
+        for cluster in runtime.clusters.values():
+            restored = [self.states.restore(cluster, endpoint) for endpoint in cluster.endpoints]
+            if any(restored):
+                cluster.refresh()
+
+    def _on_added(self, cluster: Cluster, endpoint: Endpoint) -> None:
+        """Discovery has found it; it cannot be picked yet."""
+        self._watch_endpoint(cluster, endpoint)
+        self.states.restore(cluster, endpoint)
 
     def _start_checks(self, runtime: Runtime) -> None:
         checks = self.checks = Checks(self.reactor, pool_maker(self.reactor))
@@ -206,6 +225,7 @@ class Worker:
         """Let go of everything; what is still open is closed by the kernel."""
         if self._rotating is not None:
             self._rotating.cancel()
+        self.states.stop()
         await self.discovery.stop()
         if self.keeper is not None:
             await self.keeper.stop()

@@ -106,6 +106,11 @@ cdef class Endpoint:
             return (recent.requests, 0.0, 0.0)
         return (recent.requests, recent.failures / recent.requests, recent.us / recent.requests / 1e6)
 
+    @property
+    def recent_now(self):
+        """recent_requests by the worker's clock."""
+        return self.recent_requests(self.recent.at if self.pool is None else self.pool.reactor.wheel.now)
+
     cdef void fade(self, uint64_t now) noexcept:
         """What was noted counts less with time."""
         cdef Recent* recent = &self.recent

@@ -536,6 +536,10 @@ cdef class ConnectionPool(Handler):
         self.closed = True
         self._let_go()
 
+    def close_unused(self):
+        """Close what is idle now; the pool goes on. Shared connections take no more exchanges."""
+        self._let_go()
+
     cdef void _let_go(self) noexcept:
         """Idle connections close, shared ones take no more exchanges."""
         cdef SharedConnection one

@@ -39,6 +39,15 @@ def test_a_dump_shows_defaults_as_people_write_them() -> None:
         assert re.search(rf"^ *{line}$", text, re.MULTILINE), line
 
 
+def test_a_dump_masks_the_token() -> None:
+    config = load_text(
+        "admin: {token: swordfish-swordfish}\nlisteners: [{name: w, bind: ':1', cluster: c}]\n"
+        "clusters: [{name: c, endpoints: ['h:1']}]\n"
+    )
+    assert "token: '********'" in dump(config)
+    assert "swordfish" not in dump(config) + repr(config) + str(config)
+
+
 @given(st.text(), st.text(min_size=1))
 @example("\x85", "a\u2028b\r\n")
 def test_any_text_survives(environment: str, body: str) -> None:

@@ -13,6 +13,10 @@ from lbd.config.loader import ConfigErrors, load, load_text
 from lbd.config.schema import Cluster, Config
 
 CLUSTERS = "clusters:\n  - {name: app, endpoints: ['127.0.0.1:9001']}\n"
+OUTSIDE = (
+    "x.yaml:5:15: admin.bind: other machines can reach it: "
+    "give 'admin.token', or bind to 127.0.0.1 or unix:"
+)
 GOOD = "listeners:\n  - {name: web, bind: ':8080', cluster: app}\n" + CLUSTERS
 
 
@@ -108,7 +112,30 @@ clusters:
         (GOOD + "workers: 0", "x.yaml:5:10: workers: must be a whole number of at least 1, or auto"),
         (GOOD + "workers: auto", "x.yaml:5:10: workers: only 1 is supported by this version"),
         (GOOD + "access_log: on", "x.yaml:5:13: access_log: must be off, not 'on'"),
-        (GOOD + "admin: {bind: ':8080'}", "x.yaml:5:15: admin.bind: :8080 is already bound by listener web"),
+        (
+            GOOD + "admin: {bind: ':8080', token: 0123456789abcdef0}",
+            "x.yaml:5:15: admin.bind: :8080 is already bound by listener web",
+        ),
+        (
+            GOOD + "admin: {bind: '10.0.0.1:9900'}",
+            OUTSIDE,
+        ),
+        (
+            GOOD + "admin: {token: tooshort}",
+            "x.yaml:5:16: admin.token: must have 16 to 1024 characters",
+        ),
+        (
+            GOOD + "admin: {token: 'swordfish swordfish'}",
+            "x.yaml:5:16: admin.token: may have letters, digits and -._~+/ only, and '=' at its end",
+        ),
+        (
+            GOOD + "admin: {token: 1234567890123456}",
+            "x.yaml:5:16: admin.token: must be text; put the value in quotes",
+        ),
+        (
+            GOOD + "admin: {token: '********'}",
+            "x.yaml:5:16: admin.token: is masked here; write the token itself",
+        ),
         (GOOD + "environment: " + "9" * 200, f"x.yaml:5:14: environment: '{'9' * 40}' is not a usable int"),
     ],
 )

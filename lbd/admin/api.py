@@ -1,0 +1,191 @@
+"""The admin API: a FastAPI application behind the Gate. What changes something is a PATCH, and is logged.
+
+Errors are JSON, {"error": a sentence for the operator}. Names in paths are percent-encoded: the Gate hands
+paths over undecoded, so that a name with slashes (unix:/run/app.sock) is one segment.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from lbd.admin import views
+from lbd.admin.documents import page_and_policy
+from lbd.config import schema
+from lbd.engine.cluster import Cluster
+from lbd.engine.endpoint import Endpoint
+from lbd.observe.log import Log
+
+ENDPOINT_PATH = "/api/clusters/{cluster}/endpoints/{endpoint}"
+Responses = dict[int | str, dict[str, Any]]
+UNKNOWN: Responses = {404: {"model": views.Problem, "description": "There is no such cluster or endpoint."}}
+REFUSED: Responses = {
+    status: {"model": views.Problem, "description": why}
+    for status, why in (
+        (400, "The body is not JSON."),
+        (401, "The token is missing or wrong."),
+        (403, "The Host is no address, or the request comes from another site."),
+        (413, "The body is too long."),
+        (415, "The body is not said to be JSON."),
+        (422, "A value cannot be used."),
+    )
+}
+
+
+class Unknown(Exception):
+    """Nothing has the name that was asked for; str() says so."""
+
+
+def build_api(config: schema.Config, worker: views.Administered, log: Log) -> FastAPI:
+    """The application. Its handlers run on the worker's loop: each is short."""
+    api = FastAPI(title="lbd admin API", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    _answer_errors(api)
+    _add_documents(api)
+    _add_reading(api, config, worker)
+    _add_changes(api, worker, log)
+    return api
+
+
+def _add_reading(api: FastAPI, config: schema.Config, worker: views.Administered) -> None:
+    settings = {setting.name: setting for setting in config.clusters}
+
+    @api.get("/api/info", responses={200: {"model": views.Info}})
+    async def info() -> JSONResponse:
+        """Which lbd this is."""
+        return JSONResponse(views.view_info(config, worker))
+
+    @api.get("/api/clusters", responses={200: {"model": list[views.ClusterView]}})
+    async def clusters() -> JSONResponse:
+        """All clusters, without their endpoints."""
+        return JSONResponse(
+            [
+                views.view_cluster(worker.shared, settings[cluster.name], cluster)
+                for cluster in clusters_of(worker).values()
+            ]
+        )
+
+    @api.get("/api/clusters/{cluster}", responses={200: {"model": views.FullClusterView}, **UNKNOWN})
+    async def cluster(cluster: str) -> JSONResponse:
+        """A cluster with its endpoints."""
+        found = find_cluster(worker, cluster)
+        view = views.view_cluster(worker.shared, settings[found.name], found)
+        view["endpoints"] = [
+            views.view_endpoint(worker.shared, found, endpoint) for endpoint in found.endpoints
+        ]
+        return JSONResponse(view)
+
+    @api.get(ENDPOINT_PATH, responses={200: {"model": views.EndpointView}, **UNKNOWN})
+    async def endpoint(cluster: str, endpoint: str) -> JSONResponse:
+        """One endpoint."""
+        return JSONResponse(views.view_endpoint(worker.shared, *find_endpoint(worker, cluster, endpoint)))
+
+
+def _add_changes(api: FastAPI, worker: views.Administered, log: Log) -> None:
+    @api.patch(ENDPOINT_PATH, responses={200: {"model": views.Changed}, **UNKNOWN, **REFUSED})
+    async def change_endpoint(
+        cluster: str, endpoint: str, change: views.Change, request: Request
+    ) -> JSONResponse:
+        """Set its weight, its state or both; in force when this answers, and kept over restarts."""
+        found = find_endpoint(worker, cluster, endpoint)
+        said = apply(worker.states, *found, change)
+        log.info(
+            f"admin: {request.state.peer} set endpoint {found[0].name}/{found[1].name}: {', '.join(said)}"
+        )
+        saved = await worker.states.save()
+        return JSONResponse({"endpoint": views.view_endpoint(worker.shared, *found), "saved": saved})
+
+
+def apply(states: views.Setter, cluster: Cluster, endpoint: Endpoint, change: views.Change) -> list[str]:
+    """Put it in force; old -> new of each part, for the log."""
+    said = []
+    if "weight" in change.model_fields_set:
+        old = endpoint.wanted_weight
+        states.set_weight(cluster, endpoint, change.weight)
+        configured = " (as configured)" if change.weight is None else ""
+        said.append(f"weight {old} -> {endpoint.wanted_weight}{configured}")
+    if "state" in change.model_fields_set:
+        before = endpoint.admin
+        states.set_state(cluster, endpoint, change.state)
+        said.append(f"state {before} -> {endpoint.admin}")
+    return said
+
+
+def clusters_of(worker: views.Administered) -> dict[str, Cluster]:
+    """By name."""
+    return dict(worker.runtime.clusters) if worker.runtime is not None else {}
+
+
+def find_cluster(worker: views.Administered, segment: str) -> Cluster:
+    """The cluster that a segment of a path names; Unknown."""
+    clusters = clusters_of(worker)
+    name = decoded(segment)
+    if name not in clusters:
+        raise Unknown(f"there is no cluster {name!r}{_closest(name, clusters)}")
+    return clusters[name]
+
+
+def find_endpoint(worker: views.Administered, cluster: str, segment: str) -> tuple[Cluster, Endpoint]:
+    """An endpoint by its name, or its address when only one has it, with its cluster; Unknown."""
+    found = find_cluster(worker, cluster)
+    name = decoded(segment)
+    for endpoint in found.endpoints:
+        if endpoint.name == name:
+            return found, endpoint
+    at_address = [endpoint for endpoint in found.endpoints if endpoint.address == name]
+    if len(at_address) == 1:
+        return found, at_address[0]
+    close = _closest(name, (endpoint.name for endpoint in found.endpoints))
+    raise Unknown(f"there is no endpoint {name!r} in cluster {found.name!r}{close}")
+
+
+def decoded(segment: str) -> str:
+    """A segment of a path without percent-encoding; Unknown when it is no text."""
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        raise Unknown("the path is not percent-encoded UTF-8") from None
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name[:256], list(known)[:1000], n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _add_documents(api: FastAPI) -> None:
+    page, policy = page_and_policy()
+
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(page, headers={"content-security-policy": policy})
+
+
+def _answer_errors(api: FastAPI) -> None:
+    @api.exception_handler(Unknown)
+    async def unknown(request: Request, error: Unknown) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 404)
+
+    @api.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        why = {400: "the body is not JSON", 404: "there is nothing at this path; see /docs"}
+        text = why.get(error.status_code, str(error.detail))
+        return JSONResponse({"error": text}, error.status_code, headers=dict(error.headers or {}))
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        problems = error.errors()
+        if any(problem["type"] == "json_invalid" for problem in problems):
+            return JSONResponse({"error": "the body is not JSON"}, 400)
+        return JSONResponse({"error": "; ".join(_sentence(problem) for problem in problems[:10])}, 422)
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in problem["loc"][1:])
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{where[:100]}: {text}" if where else text
