@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lbd.cli.addresses import bind_address
+from lbd.cli.addresses import admin_address, admin_settings, bind_address, reachable
 
 if TYPE_CHECKING:
     from lbd.config.schema import Config
@@ -31,11 +31,11 @@ ORIGIN_NAMES = ("red", "green", "blue")
 )
 @click.option(
     "--admin",
-    callback=bind_address,
+    callback=admin_address,
     metavar="[HOST]:PORT",
     default="127.0.0.1:9900",
     show_default=True,
-    help="Address of the metrics.",
+    help="Address of the admin listener, with the metrics.",
 )
 def demo(listen: str, admin: str) -> None:
     """Run lbd in front of three small servers that say who they are and what they received.
@@ -62,7 +62,7 @@ def build(listen: str, admin: str, origins: dict[str, str]) -> Config:
     return Config.model_validate(
         {
             "environment": "demo",
-            "admin": {"bind": admin},
+            "admin": admin_settings(admin),
             "drain_timeout": "2s",
             "listeners": [{"name": "demo", "bind": listen, "cluster": "origins"}],
             "clusters": [
@@ -102,14 +102,7 @@ def free_address(option: str, address: str) -> str:
 
 def _explain(listen: str, admin: str, origins: dict[str, str]) -> None:
     click.echo(f"Three servers: {', '.join(f'{name} on {address}' for name, address in origins.items())}")
-    click.echo(f"Try:      curl -i http://{_reachable(listen)}/hello    (and /slow, /stream, /echo)")
-    click.echo(f"Metrics:  curl http://{_reachable(admin)}/metrics")
+    click.echo(f"Try:      curl -i http://{reachable(listen)}/hello    (and /slow, /stream, /echo)")
+    click.echo(f"Metrics:  curl http://{reachable(admin)}/metrics")
+    click.echo(f"Watch it: lbd status --admin {reachable(admin)}    (and drain, weight, ...)")
     click.echo("Ctrl-C ends it.")
-
-
-def _reachable(address: str) -> str:
-    """An address that a client on this machine can use."""
-    from lbd.config.units import join_address, split_address
-
-    host, port = split_address(address)
-    return join_address({"": "localhost", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)

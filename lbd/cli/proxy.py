@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lbd import registry
-from lbd.cli.addresses import bind_address, endpoint_addresses
+from lbd.cli.addresses import admin_address, admin_settings, bind_address, endpoint_addresses
 
 if TYPE_CHECKING:
     from lbd.config.schema import Config
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--admin",
-    callback=bind_address,
+    callback=admin_address,
     metavar="[HOST]:PORT",
     help="Address of the admin listener with /metrics; none by default.",
 )
@@ -72,7 +72,7 @@ def build(listen: str, endpoints: tuple[str, ...], protocol: str, balancer: str,
         {
             "listeners": [{"name": "proxy", "bind": listen, "protocol": protocol, "cluster": "endpoints"}],
             "clusters": [{"name": "endpoints", "balancer": balancer, "endpoints": list(endpoints)}],
-            **({"admin": {"bind": admin}} if admin else {}),
+            **({"admin": admin_settings(admin)} if admin else {}),
         }
     )
 
