@@ -141,6 +141,10 @@ cdef class Endpoint:
     def set_health(self, str health):
         self.state.health = ("unknown", "up", "down").index(health)
 
+    def set_rtt(self, double seconds):
+        """For those who do not measure by active checks: tests and the simulator. 0: not measured."""
+        self.state.rtt_us = <uint64_t> (seconds * 1e6)
+
     def set_admin(self, str admin):
         self.state.admin = ("ready", "draining", "disabled").index(admin)
 

@@ -318,6 +318,47 @@ def test_all_regions_are_poor_but_one_must_serve() -> None:
     assert region_of(regions(min_healthy=0.95).down("eu1", "us1", "ap1")) == "eu"
 
 
+def far(world: World, **seconds: float) -> World:
+    """The round trips to the first endpoint of each region."""
+    for name, distance in seconds.items():
+        world.endpoints[f"{name}1"].set_rtt(distance)
+    world.cluster.changed()
+    return world
+
+
+def test_nearest_of_the_others_is_next() -> None:
+    world = far(regions(), eu=0.09, us=0.08, ap=0.03)
+    assert region_of(world) == "eu", "the first of the order, wherever it is"
+    assert region_of(world.down("eu1", "eu2")) == "ap"
+    assert region_of(far(world, ap=0.2)) == "us"
+
+
+def test_order_may_decide_in_place_of_distance() -> None:
+    world = far(regions(nearest=False), us=0.08, ap=0.03)
+    assert region_of(world.down("eu1", "eu2")) == "us"
+
+
+def test_distance_of_a_region_is_that_of_its_nearest_endpoint() -> None:
+    world = far(regions(), us=0.08, ap=0.05).down("eu1", "eu2")
+    world.endpoints["us2"].set_rtt(0.01)
+    world.cluster.changed()
+    assert region_of(world) == "us"
+    assert region_of(world.down("us2")) == "ap", "of those that are up"
+
+
+def test_region_that_was_not_measured_is_far() -> None:
+    assert region_of(far(regions(), ap=0.3).down("eu1", "eu2")) == "ap"
+    assert region_of(regions().down("eu1", "eu2")) == "us", "by order when none was"
+
+
+def test_regions_that_are_too_far_serve_when_no_other_can() -> None:
+    world = far(regions(max_rtt=0.2), eu=0.5, us=0.3, ap=0.1)
+    assert region_of(world) == "ap"
+    assert region_of(world.down("ap1", "ap2")) == "eu"
+    assert region_of(world.down("eu1", "eu2")) == "us"
+    assert region_of(far(regions(max_rtt=0.2), ap=0.1)) == "eu", "what was not measured may be near"
+
+
 def test_errors_of_a_region() -> None:
     world = regions(max_errors=0.05)
     assert region_of(world.answers("eu1", "eu2", failed=1).at(1.1)) == "eu", "2.5 %"

@@ -316,7 +316,7 @@ def test_round_trip_is_measured(check: str) -> None:
 
 def test_checks_end_with_the_process() -> None:
     """One is under way when lbd is told to stop: the harness wants exit code 0 and no complaint."""
-    origin = Observed(200)
-    with staged(origin):
-        eventually(lambda: origin.requests, "a check under way")
-    origin.may_answer.set()
+    with Observed(200) as origin:
+        with Lbd(config(), origin=origin):
+            eventually(lambda: origin.requests, "a check under way")
+        origin.may_answer.set()
