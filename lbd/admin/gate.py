@@ -34,6 +34,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Fields = list[tuple[bytes, bytes]]
 
 
+class ClientGone(Exception):
+    """The connection ended inside a request: nothing of it counts."""
+
+
 class Refusal(NamedTuple):
     """Why a request goes no further. fields: of the response, beside the usual."""
 
@@ -67,7 +71,9 @@ class Gate:
             await _answer(status, kind, body, send)
 
     def _refusal_at_all(self, path: str, scope: Scope) -> Refusal | None:
-        """Host and token."""
+        """Length, Host and token."""
+        if values_of(scope, b"content-length") and values_of(scope, b"transfer-encoding"):
+            return Refusal(400, "the length of the body could be read in two ways", CLOSE)
         known = self._token is not None and self._presents_token(scope)
         host = values_of(scope, b"host")
         if not known and (len(host) != 1 or not self._is_good_host(path, host[0])):
@@ -100,7 +106,10 @@ class Gate:
         if scope["method"] not in READING:
             refusal = refusal_of_change(scope)
             if refusal is None:
-                body = await read_body(receive)
+                try:
+                    body = await read_body(receive)
+                except ClientGone:
+                    return
                 if body is None:
                     refusal = Refusal(413, f"the body is longer than {LONGEST_BODY} bytes", CLOSE)
         if refusal is not None:
@@ -136,11 +145,13 @@ def refusal_of_change(scope: Scope) -> Refusal | None:
 
 
 async def read_body(receive: Receive) -> bytes | None:
-    """The whole body; None when it is too long."""
+    """The whole body; None when it is too long. ClientGone."""
     body = b""
     more = True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > LONGEST_BODY:

@@ -75,13 +75,19 @@ class AdminClient:
         self._token = token
         self._connection = _connection_to(address)
 
-    def get(self, path: str) -> Any:
-        """What stands there; NotRunning, Refused."""
-        return self._ask("GET", path, None)
+    def get(self, path: str, holds: str | None = None) -> Any:
+        """What stands there; `holds`: a member that it has when lbd answers. NotRunning, Refused."""
+        return self._held(self._ask("GET", path, None), holds)
 
-    def patch(self, path: str, change: dict[str, Any]) -> Any:
-        """The answer to a change; NotRunning, Refused."""
-        return self._ask("PATCH", path, json.dumps(change))
+    def patch(self, path: str, change: dict[str, Any], holds: str) -> Any:
+        """The answer to a change, as for `get`; NotRunning, Refused."""
+        return self._held(self._ask("PATCH", path, json.dumps(change)), holds)
+
+    def _held(self, data: Any, member: str | None) -> Any:
+        """Other programs answer JSON as well."""
+        if member is not None and not (isinstance(data, dict) and member in data):
+            raise Refused(f"{self.address} is not an admin listener of lbd: its JSON has no {member!r}")
+        return data
 
     def _ask(self, method: str, path: str, body: str | None) -> Any:
         fields = {"Content-Type": "application/json"} if body is not None else {}

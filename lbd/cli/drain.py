@@ -51,7 +51,7 @@ def _wait(client: AdminClient, path: str, endpoint: dict[str, Any], seconds: flo
         if time.monotonic() >= deadline:
             fail(f"{title(endpoint)} goes on draining: {under_way(endpoint)} after {seconds:g} s")
         time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
-        endpoint = ask_or_exit(lambda: client.get(path))
+        endpoint = ask_or_exit(lambda: client.get(path, "empty"))
     return endpoint
 
 

@@ -17,7 +17,7 @@ def change_endpoint(
     """Ask for a change of CLUSTER/ENDPOINT: the client, and what it is then. Errors end the process."""
     where = endpoint_path(name)
     client = client_of(path, address)
-    changed = ask_or_exit(lambda: client.patch(where, change))
+    changed = ask_or_exit(lambda: client.patch(where, change, "saved"))
     if not changed["saved"]:
         click.echo("Warning: lbd could not save it, so it ends with the next restart of lbd", err=True)
     return client, changed["endpoint"]

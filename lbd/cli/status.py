@@ -50,11 +50,11 @@ def status(clusters: tuple[str, ...], path: Path | None, address: str | None, as
 
 
 def _look(client: AdminClient, clusters: Sequence[str]) -> dict[str, Any]:
-    info = client.get("/api/info")
+    info = client.get("/api/info", "counts")
     names = clusters or [cluster["name"] for cluster in client.get("/api/clusters")]
     return {
         "info": info,
-        "clusters": [client.get(f"/api/clusters/{quote(name, safe='')}") for name in names],
+        "clusters": [client.get(f"/api/clusters/{quote(name, safe='')}", "endpoints") for name in names],
     }
 
 
