@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from control.worlds import port_of, serving, talk
+from control.worlds import Lines, port_of, serving, talk
 from harness.messages import head
 
+from lbd.admin import server
 from lbd.admin.gate import is_address
 from lbd.control.worker import Worker
 
 CLOSE = "Connection: close"
+JSON = "Content-Type: application/json"
 
 
 def ask(*pieces: bytes) -> bytes:
@@ -178,6 +180,42 @@ def test_many_connections_at_once() -> None:
             return await asyncio.gather(*(talk(port_of(admin), request("/live", CLOSE)) for _ in range(50)))
 
     assert [statuses(answer) for answer in asyncio.run(run())] == [[200]] * 50
+
+
+def test_a_request_that_does_not_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its first byte, inside the head, inside the body, and between two requests."""
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.2)
+
+    async def run(data: bytes) -> bytes:
+        async with serving() as (_, admin):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(admin))
+            writer.write(data)
+            try:
+                return await asyncio.wait_for(reader.read(), 10)
+            except ConnectionResetError:
+                return b""
+            finally:
+                writer.close()
+
+    body = head("PATCH /api/info HTTP/1.1", "Host: localhost", JSON, "Content-Length: 9")
+    for data in (b"", b"GET /live HTT", body):
+        assert asyncio.run(run(data)) == b""
+    assert statuses(asyncio.run(run(request("/live")))) == [200]
+
+
+def test_a_defect_is_a_line_of_the_log_and_an_answer() -> None:
+    async def run() -> tuple[bytes, list[str]]:
+        async with serving() as (worker, admin):
+            worker.shared, shared = None, worker.shared  # type: ignore[assignment]
+            answer = await talk(port_of(admin), request("/api/info", CLOSE))
+            worker.shared = shared
+            assert isinstance(worker.log, Lines)
+            return answer, [message for level, message in worker.log.lines if level == "error"]
+
+    answer, errors = asyncio.run(run())
+    assert statuses(answer) == [500] and b"NoneType" not in answer
+    (error,) = errors
+    assert "internal error of the admin listener" in error and "NoneType" in error
 
 
 def with_worker(change: Callable[[Worker], Awaitable[object]], *pieces: bytes) -> bytes:
