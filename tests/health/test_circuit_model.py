@@ -111,6 +111,16 @@ def test_it_opens_for_the_first_time_again_when_it_had_closed() -> None:
     assert [kind for kind, _ in life.events] == ["breaker open", "breaker half-open", "breaker closed"] * 3
 
 
+def test_it_grows_however_long_the_tries_take() -> None:
+    life = breaker()
+    life.ends(BAD, BAD, BAD)
+    life.wait(1)
+    assert life.asks(BAD) == 1
+    life.wait(HOUR)
+    assert life.asks(BAD) == 1
+    assert opened_for(life) == 2
+
+
 def test_growth_of_nothing() -> None:
     life = breaker(growth=1.0)
     life.ends(BAD, BAD, BAD)
@@ -395,6 +405,18 @@ def test_it_takes_three_to_know_who_is_slow() -> None:
     for _ in range(20):
         for one, seconds in zip(life.endpoints, (0.01, 0.9), strict=True):
             life.cluster.outcome_one(one, False, seconds)
+    life.wait(1)
+    assert life.out() == []
+
+
+def test_answers_of_long_ago_are_nothing_to_compare_with() -> None:
+    life = passive(latency_factor=5, latency_ms=100, latency_volume=10)
+    for _ in range(15):
+        for one in life.endpoints:
+            life.cluster.outcome_one(one, False, 0.01)
+    life.wait(30)
+    for _ in range(15):
+        life.cluster.outcome_one(life.endpoints[2], False, 0.4)
     life.wait(1)
     assert life.out() == []
 
