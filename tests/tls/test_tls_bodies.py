@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -154,5 +156,7 @@ def test_slow_endpoint_is_back_pressure(world: World) -> None:
                     client.sock.sendall(BODY[:MIB])
                     sent += MIB
             assert lbd.rss() - base < 16 * MIB
-        origin.close_all()
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # a reset: a FIN would wait behind the bytes that nobody reads
         eventually(lambda: lbd.errors("client_gone") == 1, "the client is gone")
+        origin.close_all()
