@@ -167,32 +167,40 @@ def _cluster(
         maker.make(Member.of(endpoint), addresses.get(split_address(endpoint.address)[0]))
         for endpoint in setting.endpoints
     ]
-    balancer_class, options, key = _balancer(setting.balancer)
     return Cluster(
         setting.name,
         endpoints,
-        balancer_class=balancer_class,
-        options=options,
-        key=key,
         protocol=_protocol(setting),
         host=setting.host.encode() if setting.host else None,
         reactor=reactor,
         shared=shared,
         worker=worker,
-        new_divide=divider(setting, config),
         sticky=sticky(setting, shared),
-        passive=passive_guard(setting),
-        breaker=breaker(setting),
-        limiter=adaptive_limit(setting),
-        failure_statuses=setting.failure_statuses,
-        measures=setting.regions is not None or config.admin is not None,  # the admin API shows them
-        retry=_retry(setting.retry),
-        budget=RetryBudget(setting.retry_budget.ratio, setting.retry_budget.per_second),
-        max_requests=setting.max_requests or 0,
-        response_ms=milliseconds(setting.timeouts.response),
-        body_ms=milliseconds(setting.timeouts.body),
-        queue_ms=milliseconds(setting.timeouts.queue),
+        **behaviour(setting, config),
     )
+
+
+def behaviour(setting: schema.Cluster, config: schema.Config) -> dict[str, Any]:
+    """Keyword arguments of Cluster that say whom it picks and what it does about failures: all but what needs
+    sockets. The simulator (bench/sim) makes its clusters with it as well."""
+    balancer_class, options, key = _balancer(setting.balancer)
+    return {
+        "balancer_class": balancer_class,
+        "options": options,
+        "key": key,
+        "new_divide": divider(setting, config),
+        "passive": passive_guard(setting),
+        "breaker": breaker(setting),
+        "limiter": adaptive_limit(setting),
+        "failure_statuses": setting.failure_statuses,
+        "measures": setting.regions is not None or config.admin is not None,  # the admin API shows them
+        "retry": _retry(setting.retry),
+        "budget": RetryBudget(setting.retry_budget.ratio, setting.retry_budget.per_second),
+        "max_requests": setting.max_requests or 0,
+        "response_ms": milliseconds(setting.timeouts.response),
+        "body_ms": milliseconds(setting.timeouts.body),
+        "queue_ms": milliseconds(setting.timeouts.queue),
+    }
 
 
 def _balancer(setting: BalancerChoice) -> tuple[type[Balancer], dict[str, Any], KeySource | None]:

@@ -137,16 +137,9 @@ cdef Endpoint another(Exchange x, int cause, int code):
     if x.tried is None:
         x.tried = []
     x.tried.append(x.endpoint)
-    endpoint = cluster.pick(x.selection, x.pick_key, x.tried)
-    if endpoint is None or (policy.base_ms == 0 and endpoint in x.tried):        # at once, only elsewhere
-        return None
-    # what reached nobody loads nobody: it is not for the budget
-    if cause >= RETRY_RESET and cluster.budget is not None and not cluster.budget.withdraw(cluster.now()):
-        cluster.spare(endpoint)
-        cluster.stats.retries_denied += 1
-        return None
-    x.retries += 1
-    cluster.stats.retries[cause] += 1
+    endpoint = cluster.pick_again(x.selection, x.pick_key, x.tried, policy, cause)
+    if endpoint is not None:
+        x.retries += 1
     return endpoint
 
 

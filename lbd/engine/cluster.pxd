@@ -53,6 +53,7 @@ cdef class Cluster(Handler):
     cdef Cluster serving(self, int urgency, int* reason)
     cdef int admit(self, int urgency) noexcept
     cdef Endpoint pick(self, Selection selection, uint64_t key, list tried)
+    cdef Endpoint pick_again(self, Selection selection, uint64_t key, list tried, RetryPolicy policy, int cause)
     cdef Endpoint _look(self, Selection selection, uint64_t key, list tried)
     cdef bint _is_last_resort(self, Endpoint endpoint) noexcept
     cdef void spare(self, Endpoint endpoint) noexcept

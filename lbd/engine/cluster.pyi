@@ -11,6 +11,8 @@ from lbd.engine.selection import Division, Selection
 from lbd.engine.shared import Shared
 from lbd.engine.sticky import Sticky
 
+OUTCOMES: dict[str, int]
+
 class Cluster:
     name: str
     endpoints: tuple[Endpoint, ...]
@@ -39,7 +41,7 @@ class Cluster:
         name: str,
         endpoints: Iterable[Endpoint],
         *,
-        balancer_class: type[Balancer],
+        balancer_class: Callable[..., Balancer],
         options: Mapping[str, Any] | None = None,
         new_divide: Callable[[], Callable[[Sequence[Endpoint], int], Division]] | None = None,
         protocol: Protocol | None = None,
@@ -60,6 +62,7 @@ class Cluster:
         measures: bool = False,
         key: Any = None,
         sticky: Sticky | None = None,
+        seed: int | None = None,
     ) -> None: ...
     @property
     def balancer(self) -> Balancer | None: ...
@@ -71,6 +74,9 @@ class Cluster:
     def changed(self) -> None: ...
     def admit_one(self, urgency: int = 1) -> str | None: ...
     def pick_one(self, key: int = 0, tried: list[Endpoint] | None = None) -> Endpoint | None: ...
+    def pick_one_again(self, cause: str, tried: list[Endpoint], key: int = 0) -> Endpoint | None: ...
     def acquire_one(self, endpoint: Endpoint) -> None: ...
     def release_one(self, endpoint: Endpoint) -> None: ...
     def outcome_one(self, endpoint: Endpoint, failed: bool | None, seconds: float = 0.0) -> None: ...
+    @property
+    def next_refresh(self) -> float: ...

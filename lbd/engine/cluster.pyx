@@ -16,7 +16,7 @@ from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK, Concurre
 from lbd.engine.pool cimport Protocol
 from lbd.engine.reactor cimport Handler, Reactor, Stream
 from lbd.engine.reasons cimport R_BREAKER_OPEN, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_OVERLOAD
-from lbd.engine.retry cimport RetryBudget, RetryPolicy
+from lbd.engine.retry cimport RETRY_RESET, RetryBudget, RetryPolicy
 from lbd.engine.shared cimport (
     ADMIN_DISABLED, ADMIN_READY, HEALTH_DOWN, ClusterState, ClusterStats, EndpointState, Shared,
 )
@@ -26,6 +26,7 @@ from lbd.engine.timers cimport timer_set, timer_unlink
 from lbd.engine.xorshift cimport next_random
 
 from lbd.engine.reasons import CODES
+from lbd.engine.retry import CAUSES
 from lbd.engine.selection import divide_plain
 
 cdef enum:
@@ -35,6 +36,7 @@ cdef enum:
     SHED_EARLIER = 15       # percent of the limit that normal requests leave to high ones, and low ones to normal ones
 
 
+
 cdef class Cluster(Handler):
     """Its endpoints change by discovery and reload, its selection with them; the rest is as compiled."""
 
@@ -42,7 +44,8 @@ cdef class Cluster(Handler):
                   Protocol protocol=None, bytes host=None, Reactor reactor=None, Shared shared=None, int worker=0,
                   response_ms=0, body_ms=0, queue_ms=0, max_requests=0, Guard passive=None, Guard breaker=None,
                   ConcurrencyLimit limiter=None, RetryPolicy retry=None, RetryBudget budget=None,
-                  failure_statuses=(502, 503, 504), bint measures=False, key=None, sticky=None):
+                  failure_statuses=(502, 503, 504), bint measures=False, key=None, sticky=None,
+                  seed=None):
         cdef int status
         self.name = name
         for status in failure_statuses:
@@ -69,7 +72,7 @@ cdef class Cluster(Handler):
         self.new_divide = new_divide or (lambda: divide_plain)
         self.key = key
         self.sticky = sticky
-        self.seed = monotonic_us() | 1
+        self.seed = (monotonic_us() if seed is None else <uint64_t> seed) | 1
         self.state = &self.own_state
         self.stats = &self.own_stats
         if shared is not None:
@@ -149,8 +152,10 @@ cdef class Cluster(Handler):
             members = self.endpoints if selection.wants is None else [e for e in self.endpoints if selection.wants(e)]
             division = selection.divide(members, now)
             was = (selection.panic, selection.region)
-            selection.set_parts([(name, share, self._seat(part, members)) for name, share, part in division.parts],
-                                division.panic, division.region)
+            standing = {part.endpoints: part for part in selection.parts}
+            selection.set_parts(
+                [(name, share, self._seat(part, members, standing)) for name, share, part in division.parts],
+                division.panic, division.region)
             due = _sooner(due, division.next_change)
             if selection.panic != was[0]:
                 self._tell_panic(selection)
@@ -177,13 +182,18 @@ cdef class Cluster(Handler):
         if endpoint.usable and not was:
             state.up_since = now
 
-    def _seat(self, endpoints, members):
-        """A balancer over these, and their seats in it. members: all that could serve in their place."""
-        more = {"members": members} if getattr(self.balancer_class, "wants_members", False) else {}
-        cdef Balancer made = self.balancer_class(endpoints, **self.options, **more)
+    def _seat(self, endpoints, members, standing):
+        """A balancer over these, and their seats in it. members: all that could serve in their place. standing: those of the
+        last division by their endpoints; where nothing has changed it goes on, in the middle of its turns."""
+        cdef Balancer made = standing.get(tuple(endpoints))
         cdef Endpoint endpoint
         cdef Seat seat
         cdef int i
+        basis = [(endpoint, endpoint.weight) for endpoint in (*endpoints, *members)]
+        if made is None or made.basis != basis:
+            more = {"members": members} if getattr(self.balancer_class, "wants_members", False) else {}
+            made = self.balancer_class(endpoints, **self.options, **more)
+            made.basis = basis
         if self.reactor is not None:
             made.now_ms = &self.reactor.wheel.now
         else:
@@ -219,7 +229,7 @@ cdef class Cluster(Handler):
         """The clock of a cluster without a reactor: the simulator's."""
         cdef Balancer part
         cdef Selection selection
-        self.own_now = <uint64_t> (seconds * 1000)
+        self.own_now = <uint64_t> (seconds * 1000 + 0.001)      # a whole millisecond stays one, written as seconds
         for selection in (self.selection, *self.subsets.values()):
             for part in selection.parts:
                 part.own_now = self.own_now
@@ -315,6 +325,22 @@ cdef class Cluster(Handler):
                 return endpoint
         return first if first is not None and not first.on_probation else self._look(selection, key, tried)
 
+    cdef Endpoint pick_again(self, Selection selection, uint64_t key, list tried, RetryPolicy policy, int cause):
+        """Where to go with one more attempt, which is paid for and counted then; None: there is to be none."""
+        cdef Endpoint endpoint = self.pick(selection, key, tried)
+        if endpoint is None:
+            return None
+        if policy.base_ms == 0 and endpoint in tried:       # at once, only elsewhere
+            self.spare(endpoint)
+            return None
+        # what reached nobody loads nobody: it is not for the budget
+        if cause >= RETRY_RESET and self.budget is not None and not self.budget.withdraw(self.now()):
+            self.spare(endpoint)
+            self.stats.retries_denied += 1
+            return None
+        self.stats.retries[cause] += 1
+        return endpoint
+
     cdef Endpoint _look(self, Selection selection, uint64_t key, list tried):
         """The balancer's favourites will not do: look at some of the others."""
         cdef Balancer part
@@ -407,6 +433,10 @@ cdef class Cluster(Handler):
         """Where an exchange would go, None: nowhere. outcome_one says how that ended."""
         return self.pick(self.selection, key, tried)
 
+    def pick_one_again(self, str cause not None, list tried not None, uint64_t key=0):
+        """One for a further attempt by the cluster's own policy, or None. cause: of CAUSES in retry.pyx."""
+        return None if self.retry is None else self.pick_again(self.selection, key, tried, self.retry, CAUSES[cause])
+
     def acquire_one(self, Endpoint endpoint):
         self.acquire(endpoint)
 
@@ -419,6 +449,11 @@ cdef class Cluster(Handler):
                         <uint64_t> (seconds * 1e6))
         if self.dirty:
             self.refresh()
+
+    @property
+    def next_refresh(self):
+        """Seconds on the clock of set_time when it is time to look at the endpoints again; 0 = not by itself."""
+        return <double> self.own_due / 1000
 
 
 cdef uint64_t _sooner(uint64_t a, uint64_t b) noexcept:

@@ -70,6 +70,7 @@ cdef class Balancer:
     cdef readonly bint tracks_latency   # on_response is wanted
     cdef const uint64_t* now_ms         # the clock: monotonic milliseconds
     cdef uint64_t own_now
+    cdef list basis                     # what the cluster built it from: endpoints and weights
     cdef dict slots                     # Endpoint -> index, for calls from Python
 
     cdef int pick(self, uint64_t key, int attempt) noexcept

@@ -9,6 +9,7 @@ import pytest
 from balance.picking import endpoints_of, picks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lbd.balance.round_robin import RoundRobin, scale_weights, smooth_cycle
 
 WEIGHTS = st.lists(st.integers(1, 12), min_size=1, max_size=8)
