@@ -26,7 +26,7 @@ cdef class Gradient(ConcurrencyLimit):
     cdef double value, least, most, tolerance
     cdef double long_us
     cdef double sum_us
-    cdef uint32_t samples, failed, peak
+    cdef uint32_t samples, failed, peak, rounds
     cdef uint64_t round_ms, round_ends
 
     def __init__(self, *, unsigned int initial, unsigned int least, unsigned int most, double tolerance, round_ms):
@@ -49,7 +49,9 @@ cdef class Gradient(ConcurrencyLimit):
         else:
             self.samples += 1
             self.sum_us += us
-        if now >= self.round_ends and self.samples + self.failed >= ROUND_LEAST:
+        if self.round_ends == 0:
+            self.round_ends = now + self.round_ms       # what ends first is what was short: a whole round tells more
+        elif now >= self.round_ends and self.samples + self.failed >= ROUND_LEAST:
             self._end_round(now)
 
     cdef void _end_round(self, uint64_t now) noexcept:
@@ -73,12 +75,12 @@ cdef class Gradient(ConcurrencyLimit):
 
     cdef void _learn(self, double short_us) noexcept:
         """The long average. It follows a lasting rise slowly, and a fall at once, so that a bad time is soon forgotten."""
-        if self.long_us == 0:
-            self.long_us = short_us
-        elif self.long_us > 2 * short_us:
+        if self.rounds < LONG_ROUNDS:
+            self.rounds += 1            # until then the mean of all, so that the first one does not stand for what is usual
+        if self.long_us > 2 * short_us:
             self.long_us *= 0.95
         else:
-            self.long_us += (short_us - self.long_us) / LONG_ROUNDS
+            self.long_us += (short_us - self.long_us) / self.rounds
 
     # the same for tests and the simulator
     def sample(self, double seconds, unsigned int active, double now, bint failed=False):
