@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.sim.figures import Figures, figures_of
+from bench.sim.page import publish
 from bench.sim.plots import draw
 from bench.sim.profile import Profile
 from bench.sim.profiles import PROFILES
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   python -m bench.sim --profile cache-keys --balancer maglev maglev:load_factor=1.5
   python -m bench.sim --profile cold-start --seed 7 --json cold.json --svg plots
   python -m bench.sim --profile all --json all.json          everything: some minutes
+  python -m bench.sim --profile all --publish docs/balancing-simulated.md
 """
 ALL = (*registry.BALANCERS, "maglev:load_factor=1.25")
 
@@ -48,6 +50,12 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of all that is random (default 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--svg", type=Path, metavar="DIR", help="write plots")
+    parser.add_argument(
+        "--publish",
+        type=Path,
+        metavar="PAGE",
+        help="write tables and plots into a page, between its marks; plots lie beside it, in sim/",
+    )
     parser.add_argument("--list", action="store_true", help="say which profiles there are")
     return parser.parse_args(arguments)
 
@@ -59,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name:16} {made().about}")
         return 0
     results: dict[str, Any] = {"seed": chosen.seed, "profiles": {}}
+    sections: list[tuple[Profile, list[Figures], list[Path]]] = []
+    if chosen.publish and not chosen.svg:
+        chosen.svg = chosen.publish.parent / "sim"
     for name in PROFILES if chosen.profile == "all" else (chosen.profile,):
         profile = PROFILES[name]()
         try:
@@ -68,9 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         print(text(figures), end="\n\n", flush=True)
         results["profiles"][name] = {"about": profile.about, "runs": [one.plain() for one in figures]}
-        if chosen.svg:
-            for path in draw(profile, records, figures, chosen.svg):
-                print(f"wrote {path}")
+        plots = draw(profile, records, figures, chosen.svg) if chosen.svg else []
+        for path in plots:
+            print(f"wrote {path}")
+        sections.append((profile, figures, plots))
+    if chosen.publish:
+        publish(chosen.publish, sections, chosen.seed)
+        print(f"wrote {chosen.publish}")
     if chosen.json:
         chosen.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0

@@ -42,7 +42,7 @@ class Exchange:
         node = self.node
         node.wake()
         reason = node.cluster.admit_one()
-        if not reason:
+        if reason is None:
             if node.cluster.budget is not None:
                 node.cluster.budget.on_request()
             endpoint = node.cluster.pick_one(self.key)
@@ -73,7 +73,7 @@ class Exchange:
         cluster = node.cluster
         node.wake()
         failed = answer.status in node.failure_statuses if answer.status else bool(answer.cause)
-        cluster.outcome_one(endpoint, "failed" if failed else "ok", answer.seconds)
+        cluster.outcome_one(endpoint, failed, answer.seconds)
         cluster.release_one(endpoint)
         other = self._another(endpoint, answer) if answer.cause else None
         if other is None:

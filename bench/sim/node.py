@@ -101,8 +101,8 @@ class Node:
         self.cluster.set_time(self.clock.now)
 
     def settle(self) -> None:
-        """After each event: the cluster may look at its endpoints, and say when it wants to look again."""
-        due = self.cluster.end_round()
+        """After each event: the cluster says when it wants to look at its endpoints again."""
+        due = self.cluster.next_refresh
         if due and due != self._alarm:
             self._alarm = due
             self.clock.at(due, self._on_alarm, due)

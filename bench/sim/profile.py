@@ -42,14 +42,7 @@ class Profile:
         name, options = parse_balancer(balancer, self)
         return schema.Config.model_validate(
             {
-                "listeners": [
-                    {
-                        "name": "sim",
-                        "bind": "127.0.0.1:80",
-                        "protocol": "http",
-                        "routes": [{"cluster": "sim"}],
-                    }
-                ],
+                "listeners": [LISTENER],
                 "clusters": [
                     {
                         "name": "sim",

@@ -10,7 +10,7 @@ from math import ceil, floor, log10
 GREY = "#8a8a8a"
 FAINT = "#8a8a8a40"
 COLOURS = ("#e4572e", "#4a7fc1", "#3f9b5c", "#a463b0", "#c9a227", "#3aa6a6", "#7a5c45", "#5f6b7a")
-LEFT, RIGHT, TOP, BAR, GAP = 210, 56, 44, 9, 8  # pixels
+LEFT, RIGHT, TOP, BAR, GAP, ROW = 210, 56, 44, 9, 8, 14  # pixels
 
 
 class Scale:
@@ -56,7 +56,7 @@ def bars(title: str, unit: str, data: Mapping[str, Mapping[str, float]], *, loga
                 f'<rect x="{LEFT}" y="{y:.1f}" width="{max(0.5, scale(value) - LEFT):.1f}" height="{BAR - 1}"'
                 f' fill="{colour}"/>'
             )
-            parts.append(_text(scale(value) + 4, y + BAR - 1.5, f"{value:.3g}", size=8))
+            parts.append(_text(scale(value) + 4, y + BAR - 1.5, _short(value), size=8))
     return _page(width, bottom + 24, parts)
 
 
@@ -69,14 +69,16 @@ def lines(
     logarithmic: bool = False,
 ) -> str:
     """data: name of a line -> (second, value). shade: seconds of the fault."""
-    width, height, left = 760, 300, 60
+    width, height, left = 760, 314, 60
     across = Scale([x for line in data.values() for x, _ in line], left, width - 16, logarithmic=False)
-    up = Scale([y for line in data.values() for _, y in line], height - 30, TOP, logarithmic=logarithmic)
+    heights = [y for line in data.values() for _, y in line]
+    up = Scale(heights, height - 30, TOP + ROW, logarithmic=logarithmic)
     parts = _legend(title, unit, list(data), width)
     if shade is not None:
         x, end = across(shade[0]), across(min(shade[1], across.high))
         parts.append(
-            f'<rect x="{x:.1f}" y="{TOP}" width="{end - x:.1f}" height="{height - 30 - TOP}" fill="{FAINT}"/>'
+            f'<rect x="{x:.1f}" y="{TOP + ROW}" width="{end - x:.1f}"'
+            f' height="{height - 30 - TOP - ROW}" fill="{FAINT}"/>'
         )
     for tick in up.ticks:
         parts.append(_rule(left, up(tick), width - 16, up(tick)))
@@ -100,12 +102,19 @@ def _upright(scale: Scale, bottom: float) -> list[str]:
 
 def _legend(title: str, unit: str, names: Sequence[str], width: int) -> list[str]:
     parts = [_text(8, 16, f"{title} ({unit})", size=12)]
-    x = 8.0
+    x, y = 8.0, 26
     for colour, name in zip(COLOURS, names, strict=False):
-        parts.append(f'<rect x="{x:.1f}" y="26" width="9" height="9" fill="{colour}"/>')
-        parts.append(_text(x + 13, 34, name, size=10))
-        x += 24 + 6.1 * len(name)
+        room = 24 + 6.1 * len(name)
+        if x + room > width:
+            x, y = 8.0, y + ROW
+        parts.append(f'<rect x="{x:.1f}" y="{y}" width="9" height="9" fill="{colour}"/>')
+        parts.append(_text(x + 13, y + 8, name, size=10))
+        x += room
     return parts
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _text(x: float, y: float, content: str, *, anchor: str = "start", size: int = 10) -> str:
