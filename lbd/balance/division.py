@@ -40,9 +40,12 @@ class Zones:
 
 @dataclass(slots=True)
 class Regions:
-    """When a region is left and which is next. Times in seconds, ratios as fractions; None: no condition."""
+    """When a region is left and which is next. Times in seconds, ratios as fractions; None: no condition.
 
-    order: tuple[str, ...]
+    Without an `order` all regions that endpoints have: `own` first, then as they appear."""
+
+    order: tuple[str, ...] = ()
+    own: str = ""
     nearest: bool = True
     max_rtt: float | None = None
     min_healthy: float = 0.0
@@ -58,22 +61,30 @@ class RegionChoice:
 
     def __init__(self, setting: Regions) -> None:
         self.setting = setting
-        self.bad_until = dict.fromkeys(setting.order, 0)
+        self.bad_until: dict[str, int] = {}
 
     def choose(self, endpoints: Sequence[Endpoint], now: int) -> str | None:
         """The region that serves, None when none has a usable endpoint. `now` in milliseconds."""
-        members = {name: [e for e in endpoints if e.region == name] for name in self.setting.order}
-        alive = [name for name in self.setting.order if any(e.usable and e.weight for e in members[name])]
-        for name in self.setting.order:
+        order = self._order(endpoints)
+        members = {name: [e for e in endpoints if e.region == name] for name in order}
+        alive = [name for name in order if any(e.usable and e.weight for e in members[name])]
+        for name in order:
             if not self.is_good(members[name], now):
                 self.bad_until[name] = now + round(self.setting.hold * 1000)
-        good = [name for name in alive if self.bad_until[name] <= now and self.is_near(members[name])]
-        return self._first(good or alive, members)
-
-    def _first(self, names: list[str], members: dict[str, list[Endpoint]]) -> str | None:
-        if not names or names[0] == self.setting.order[0] or not self.setting.nearest:
+        good = [
+            name for name in alive if self.bad_until.get(name, 0) <= now and self.is_near(members[name])
+        ]
+        names = good or alive
+        if not names or names[0] == order[0] or not self.setting.nearest:
             return names[0] if names else None
         return min(names, key=lambda name: (rtt_of(members[name]) or float("inf"), names.index(name)))
+
+    def _order(self, endpoints: Sequence[Endpoint]) -> Sequence[str]:
+        """Discovery may bring regions that nobody has configured."""
+        if self.setting.order:
+            return self.setting.order
+        named = [self.setting.own, *(endpoint.region for endpoint in endpoints)]
+        return tuple(dict.fromkeys(name for name in named if name))
 
     def is_good(self, members: Sequence[Endpoint], now: int) -> bool:
         """Does the region hold the conditions on its health and on what it has answered of late?"""

@@ -121,7 +121,7 @@ class PassiveCheck(Settings):
 
     consecutive: CountOrNone = Field(default=5, description="Failures in a row, or `none`.")
     failure_ratio: Percentage | None = Field(
-        default=None, description="Share of failures in `window`, such as 50%."
+        default=None, description="When a larger share fails in `window`, such as 50%."
     )
     volume: Annotated[Integer, Field(ge=1)] = Field(
         default=20, description="Requests in `window` without which the ratio says nothing."

@@ -32,7 +32,8 @@ class Regions(Settings):
     """Which region serves (label `region` of the endpoints). All conditions must hold."""
 
     order: tuple[Identifier, ...] = Field(
-        default=(), description="By preference; lbd's own region (top-level `region`) first when absent."
+        default=(),
+        description="By preference; others do not serve. Without it all, lbd's own (`region`) first.",
     )
     fallback: Literal["nearest", "order"] = Field(
         default="nearest",

@@ -139,7 +139,17 @@ def compile_runtime(
         runtime.listeners[listener.name] = _listener(
             listener, runtime, reactor, shared, worker, open_log, server
         )
+        for route in routes_of(listener) if listener.protocol == "http" else ():
+            if route.cluster:
+                _note_urgency(runtime.clusters[route.cluster], URGENCIES.index(route.urgency))
     return runtime
+
+
+def _note_urgency(cluster: Cluster | None, urgency: int) -> None:
+    """Requests that are so urgent come to the cluster, and to what serves in its place."""
+    while cluster is not None and urgency < cluster.highest:
+        cluster.highest = urgency
+        cluster = cluster.fallback
 
 
 def milliseconds(seconds: float | None) -> int:

@@ -159,7 +159,8 @@ def _regions(setting: schema.Cluster, config: schema.Config) -> Regions | None:
     if chosen is None:
         return None
     return Regions(
-        order=_region_order(setting, chosen.order, config.region),
+        order=chosen.order,
+        own=config.region or "",
         nearest=chosen.fallback == "nearest",
         max_rtt=chosen.max_rtt,
         min_healthy=chosen.min_healthy,
@@ -168,14 +169,6 @@ def _regions(setting: schema.Cluster, config: schema.Config) -> Regions | None:
         volume=chosen.volume,
         hold=chosen.hold,
     )
-
-
-def _region_order(setting: schema.Cluster, order: tuple[str, ...], own: str | None) -> tuple[str, ...]:
-    """As configured; else lbd's own region and then the others as they appear among the endpoints."""
-    if order:
-        return order
-    named = [own, *(endpoint.labels.get("region") for endpoint in setting.endpoints)]
-    return tuple(dict.fromkeys(name for name in named if name))
 
 
 def _ms(seconds: float) -> int:

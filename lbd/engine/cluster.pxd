@@ -43,6 +43,7 @@ cdef class Cluster(Handler):
     cdef readonly object key            # a KeySource of key.pxd, or None
     cdef readonly object sticky         # a Sticky of sticky.pxd, or None
     cdef readonly uint64_t response_ms, body_ms, queue_ms
+    cdef public int highest             # urgency of the most urgent routes that come here, see admit
     cdef readonly uint32_t max_requests     # exchanges under way in this worker, 0 = any
     cdef readonly bint gated            # requests have to be admitted
     cdef readonly uint32_t active       # exchanges and tunnels under way in this worker
@@ -50,7 +51,7 @@ cdef class Cluster(Handler):
     cdef uint64_t own_now, own_due      # without a reactor: the time, and when to look again
     cdef public object on_change        # called with (cluster, kind, detail) when something of note happens, or None
 
-    cdef Cluster serving(self, int urgency, int* reason)
+    cdef Cluster serving(self, int urgency, Selection selection, dict labels, int* reason)
     cdef int admit(self, int urgency) noexcept
     cdef Endpoint pick(self, Selection selection, uint64_t key, list tried)
     cdef Endpoint pick_again(self, Selection selection, uint64_t key, list tried, RetryPolicy policy, int cause)
@@ -59,7 +60,8 @@ cdef class Cluster(Handler):
     cdef void spare(self, Endpoint endpoint) noexcept
     cdef bint may_take(self, Endpoint endpoint) noexcept
     cdef uint64_t now(self) noexcept
-    cdef void _judge(self, Endpoint endpoint, uint64_t now)
+    cdef void _judge(self, Endpoint endpoint, uint64_t now, bint lenient)
+    cdef bint _is_any_left(self, uint64_t now)
     cdef uint64_t _random(self) noexcept
     cdef void acquire(self, Endpoint endpoint) noexcept
     cdef void release(self, Endpoint endpoint) noexcept

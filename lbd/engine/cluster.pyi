@@ -11,8 +11,6 @@ from lbd.engine.selection import Division, Selection
 from lbd.engine.shared import Shared
 from lbd.engine.sticky import Sticky
 
-OUTCOMES: dict[str, int]
-
 class Cluster:
     name: str
     endpoints: tuple[Endpoint, ...]
@@ -32,6 +30,7 @@ class Cluster:
     queue_ms: int
     max_requests: int
     active: int
+    highest: int
     gated: bool
     watched: bool
     measures: bool

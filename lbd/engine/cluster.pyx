@@ -33,8 +33,7 @@ cdef enum:
     PICK_EFFORT = 3         # picks before others are looked at one by one
     LOOK_EFFORT = 16        # endpoints looked at so
     FALLBACK_HOPS = 4       # clusters that may stand in for each other
-    SHED_EARLIER = 15       # percent of the limit that normal requests leave to high ones, and low ones to normal ones
-
+    SHED_EARLIER = 15       # percent of the limit that requests leave to those of the next higher urgency
 
 
 cdef class Cluster(Handler):
@@ -48,6 +47,7 @@ cdef class Cluster(Handler):
                   seed=None):
         cdef int status
         self.name = name
+        self.highest = 1
         for status in failure_statuses:
             self.failure_statuses[status >> 3] |= 1 << (status & 7)
         self.endpoints = tuple(endpoints)
@@ -142,8 +142,9 @@ cdef class Cluster(Handler):
         self.dirty = False
         if self.sticky is not None:
             self.sticky.set_members(self.endpoints)
+        lenient = self.passive is not None and not self._is_any_left(now)
         for endpoint in self.endpoints:
-            self._judge(endpoint, now)
+            self._judge(endpoint, now, lenient)
             if endpoint.pool is not None:
                 endpoint.pool.set_usable(endpoint.usable)
             endpoint.seats = None
@@ -168,11 +169,22 @@ cdef class Cluster(Handler):
         if self.reactor is not None:
             timer_set(&self.reactor.wheel, &self.timer, max(1, due - now) if due else 0)
 
-    cdef void _judge(self, Endpoint endpoint, uint64_t now):
-        """Is it usable by its own state?"""
+    cdef bint _is_any_left(self, uint64_t now):
+        """Is there an endpoint that nothing speaks against? Else those that only passive checks hold back are better than
+        nobody: active checks may have taken the others down since."""
+        cdef Endpoint endpoint
+        for endpoint in self.endpoints:
+            if (endpoint.resolved and not endpoint.removed and endpoint.state.admin == ADMIN_READY
+                    and endpoint.state.health != HEALTH_DOWN and not self.passive.holds_back(endpoint, now)
+                    and (self.breaker is None or not self.breaker.holds_back(endpoint, now))):
+                return True
+        return False
+
+    cdef void _judge(self, Endpoint endpoint, uint64_t now, bint lenient):
+        """Is it usable by its own state? lenient: what passive checks say does not count."""
         cdef EndpointState* state = endpoint.state
         cdef bint was = endpoint.usable
-        cdef bint held = ((self.passive is not None and self.passive.holds_back(endpoint, now))
+        cdef bint held = ((self.passive is not None and not lenient and self.passive.holds_back(endpoint, now))
                           or (self.breaker is not None and self.breaker.holds_back(endpoint, now)))
         endpoint.keeps = (endpoint.resolved and not endpoint.removed and state.admin != ADMIN_DISABLED
                           and state.health != HEALTH_DOWN and not held)
@@ -270,17 +282,22 @@ cdef class Cluster(Handler):
 
     # the exchange's side -----------------------------------------------------------------------------------------
 
-    cdef Cluster serving(self, int urgency, int* reason):
+    cdef Cluster serving(self, int urgency, Selection selection, dict labels, int* reason):
         """This cluster, or the first of its fallbacks that takes one more exchange (*reason R_NONE). When none does: the
-        last one asked, and why it does not."""
+        last one asked, and why it does not. selection: of the endpoints with these labels, if the route names any."""
         cdef Cluster cluster = self
         cdef int _hop
         for _hop in range(FALLBACK_HOPS):
-            reason[0] = cluster.admit(urgency) if cluster.gated else R_NONE
+            if labels and not selection.parts:
+                reason[0] = R_NO_ENDPOINT
+            else:
+                reason[0] = cluster.admit(urgency) if cluster.gated else R_NONE
             if reason[0] == R_NONE or cluster.fallback is None:
                 return cluster
             cluster.stats.fallbacks += 1
             cluster = cluster.fallback
+            if labels:
+                selection = cluster.subset(labels)
         return cluster
 
     cdef int admit(self, int urgency) noexcept:
@@ -293,7 +310,8 @@ cdef class Cluster(Handler):
             return R_OVERFLOW
         if self.limiter is not None:
             most = self.limiter.limit
-            most -= most * SHED_EARLIER * urgency // 100
+            if urgency > self.highest:
+                most -= most * SHED_EARLIER * (urgency - self.highest) // 100
             if self.active >= most:
                 self.stats.shed += 1
                 return R_OVERLOAD

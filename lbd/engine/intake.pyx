@@ -137,7 +137,7 @@ cdef int _find_route(Downstream downstream, Exchange x, Head* head, const char**
 cdef int _choose_cluster(Downstream downstream, Exchange x, Route route, const RequestView* view) except -1:
     """The route's cluster, or what serves in its place while it cannot. 0 or a Reason."""
     cdef int reason = R_NONE
-    cdef Cluster cluster = route.cluster.serving(x.urgency, &reason)
+    cdef Cluster cluster = route.cluster.serving(x.urgency, route.selection, route.labels, &reason)
     if reason and cluster.fallback_respond is not None:
         cluster.stats.fallbacks += 1
         x.respond = <Respond> cluster.fallback_respond

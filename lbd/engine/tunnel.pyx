@@ -113,7 +113,7 @@ cdef class Tunnel(Waiter):
         self.idle_ms = self.listener.tunnel_ms
         self.cluster = self.listener.cluster
         client.tunnel = self
-        self.cluster = self.cluster.serving(self.urgency, &reason)
+        self.cluster = self.cluster.serving(self.urgency, self.cluster.selection, None, &reason)
         if reason:
             return self._refused(reason)
         if self.cluster.key is not None:

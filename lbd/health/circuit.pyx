@@ -74,7 +74,8 @@ cdef bint _is_too_bad(Circuit* circuit, const Rule* rule, uint64_t now) noexcept
     cdef double before = 1.0 - <double> (now - circuit.window) / rule.window_ms
     cdef double failed = circuit.failed + before * circuit.failed_before
     cdef double total = failed + circuit.ok + before * circuit.ok_before
-    return total >= rule.volume and failed * 10000 >= total * rule.ratio
+    # all failed is too bad by any ratio, also by 100 %, which no share exceeds
+    return total >= rule.volume and (failed * 10000 > total * rule.ratio or failed == total)
 
 
 cdef void circuit_open(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:

@@ -291,6 +291,16 @@ def test_one_region_serves_by_order() -> None:
     assert "region us" in world.events and "region ap" in world.events
 
 
+def test_regions_without_an_order() -> None:
+    """Own region first, then as they appear; also those that nobody has foreseen."""
+    made = [endpoint(f"{name}1", region=name) for name in ("eu", "us", "ap")]
+    world = World(*made, endpoint("no1"), regions=Regions(own="us", nearest=False))
+    assert region_of(world) == "us"
+    assert region_of(world.down("us1")) == "eu"
+    assert region_of(world.down("eu1")) == "ap"
+    assert set(world.down("ap1").serving) == {"no1"}, "one that is in no region serves when none is left"
+
+
 def test_way_back_takes_the_hold_time() -> None:
     world = regions().down("eu1", "eu2")
     assert region_of(world.up("eu1", "eu2")) == "us"

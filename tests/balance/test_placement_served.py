@@ -24,11 +24,13 @@ listeners:
     routes:
       - {match: {path: /records}, cluster: records, endpoint_labels: {region: eu}}
       - {match: {path: /nowhere}, cluster: records, endpoint_labels: {region: ap}}
+      - {match: {path: /stood-in}, cluster: stood_in, endpoint_labels: {region: us}}
 """
 CLUSTERS = {  # name -> (endpoint: its settings), settings of the cluster
     "tiers": ({"near": "", "far": ", priority: 1", "last": ", priority: 2"}, ""),
     "panic": ({"one": "", "two": "", "three": ""}, "panic_threshold: 50%"),
     "records": ({"eu": ", labels: {region: eu}", "us": ", labels: {region: us}"}, ""),
+    "stood_in": ({"eu": ", labels: {region: eu}"}, "fallback: {cluster: records}"),
     "zones": ({"local": ", labels: {zone: here}", "other": ", labels: {zone: there}"},
               "zones: {max_cross: 30%}"),
     "regions": ({"eu": ", labels: {region: eu}", "us": ", labels: {region: us}"},
@@ -119,6 +121,14 @@ def test_residency_fails_closed(site: Site) -> None:
 
 def test_labels_that_no_endpoint_has(site: Site) -> None:
     assert site.asks("nowhere", 3) == {"no_endpoint": 3}
+
+
+def test_labels_that_only_the_fallback_has(site: Site) -> None:
+    assert site.asks("stood-in", 3) == {"us": 3}
+    assert site.figure("lbd_fallbacks_total", cluster="stood_in") == 3
+    site.turn("records", "us", False)
+    assert site.asks("stood-in", 3) == {"no_endpoint": 3}
+    site.turn("records", "us", True)
 
 
 def test_local_zone_first(site: Site) -> None:

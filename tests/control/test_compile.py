@@ -9,7 +9,7 @@ from control.worlds import CONFIG, compiled
 
 from lbd import registry
 from lbd.config import schema
-from lbd.control.compile import build_router, milliseconds, routes_of
+from lbd.control.compile import URGENCIES, build_router, milliseconds, routes_of
 
 
 @pytest.mark.parametrize(
@@ -145,3 +145,34 @@ def test_listeners_share_the_writer_of_one_file(tmp_path: Path) -> None:
 def test_log_is_off_by_default() -> None:
     with compiled(CONFIG) as runtime:
         assert runtime.log_writers == {}
+
+
+LIMITED = """
+listeners:
+  - name: web
+    bind: "127.0.0.1:0"
+    routes: [<routes>{cluster: app}]
+clusters:
+  - {name: app, endpoints: ["127.0.0.1:1"], adaptive_limit: {initial: 20, min: 4}, fallback: {cluster: spare}}
+  - {name: spare, endpoints: ["127.0.0.1:1"], adaptive_limit: {initial: 20, min: 4}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("urgencies", "admitted"),
+    [((), {"normal": 20}), (("low",), {"low": 17, "normal": 20}), (("low", "high"), {"low": 14, "high": 20})],
+)
+def test_nothing_is_left_to_urgencies_that_do_not_come(
+    urgencies: tuple[str, ...], admitted: dict[str, int]
+) -> None:
+    """Which requests there can be is known from the routes."""
+    routes = [f"{{match: {{path: /{one}}}, cluster: app, urgency: {one}}}, " for one in urgencies]
+    with compiled(LIMITED.replace("<routes>", "".join(routes))) as runtime:
+        for name in ("app", "spare"):
+            cluster = runtime.clusters[name]
+            found = {}
+            for urgency in admitted:
+                while cluster.admit_one(URGENCIES.index(urgency)) is None:
+                    cluster.acquire_one(cluster.endpoints[0])
+                found[urgency] = cluster.active
+            assert found == admitted

@@ -192,6 +192,22 @@ def test_ratio_needs_its_volume() -> None:
     assert life.asks(*[BAD] * 12) == 10
 
 
+def test_exactly_the_ratio_is_not_too_bad() -> None:
+    life = breaker(consecutive=0, ratio=5000, volume=10)
+    life.ends(*[GOOD] * 10, *[BAD] * 10)
+    assert life.events == []
+    life.ends(BAD)
+    assert life.events == [("breaker open", None)]
+
+
+def test_all_failed_is_too_bad_by_any_ratio() -> None:
+    life = breaker(consecutive=0, ratio=10_000, volume=10)
+    life.ends(*[BAD] * 9)
+    assert life.events == []
+    life.ends(BAD)
+    assert life.events == [("breaker open", None)]
+
+
 def test_ratio_of_recent_results_only() -> None:
     life = breaker(consecutive=0, ratio=6000, volume=10)
     life.ends(*[GOOD] * 100)

@@ -40,6 +40,8 @@ CHECKS = {  # cluster -> how many endpoints, its passive_check, more of its sett
     "single": (1, "{consecutive: 1, max_ejected: 100%, eject: 1h}", ""),
     "last_up": (2, "{consecutive: 1, eject: 1h}",
                 "health_check: {path: /health, interval: 20ms, unhealthy: 1, healthy: 1}"),
+    "left_over": (2, "{consecutive: 1, eject: 1h}",
+                  "health_check: {path: /health, interval: 20ms, unhealthy: 1, healthy: 1}"),
     "drained": (2, "{consecutive: 1, eject: 1h}", ""),
     "tried": (2, "{consecutive: 1, eject: 200ms, max_eject: 1h}", ""),
     "fails": (2, "{consecutive: 1, eject: 150ms, max_eject: 1h}", ""),
@@ -236,6 +238,20 @@ def test_last_endpoint_that_active_checks_have_left(site: Site) -> None:
     assert site.asks("last_up", 4) == {503: 4}
     site.set("last_up_0", 200)
     assert site.asks("last_up", 4) == {"0": 4}
+
+
+def test_held_back_is_better_than_down(site: Site) -> None:
+    """It was not the last one when it was held back, but active checks took the other one down since."""
+    site.set("left_over_0", 503)
+    site.asks("left_over", 4)
+    assert site.is_out("left_over_0")
+    site.set("left_over_0", 200)
+    site.origins["left_over_1"].health = 500
+    await_line(site.lbd, "endpoint left_over/left_over_1: down")
+    assert site.asks("left_over", 4) == {"0": 4}
+    site.origins["left_over_1"].health = 200
+    await_line(site.lbd, "endpoint left_over/left_over_1: up")
+    assert site.asks("left_over", 4) == {"1": 4}
 
 
 def test_endpoint_without_weight_does_not_count_as_another_one(site: Site) -> None:
