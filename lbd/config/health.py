@@ -12,12 +12,11 @@ from lbd.config.transport import Settings
 from lbd.config.types import (
     Authority,
     CountOrNone,
-    FieldName,
-    FieldValue,
     Integer,
     Percentage,
     Port,
     PositiveDuration,
+    RequestFields,
 )
 
 KIB = 2**10
@@ -72,7 +71,7 @@ class HealthCheck(Settings):
     host: Authority | None = Field(
         default=None, description="Host of the request; the cluster's `host` or the endpoint's address."
     )
-    headers: dict[FieldName, FieldValue] = Field(
+    headers: RequestFields = Field(
         default={}, description="Further header fields, such as credentials."
     )
     expect: Expect = Field(default=Expect(), description="What the answer must be like, for http.")

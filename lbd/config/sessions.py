@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from lbd.config.key import KeyChoice, KeySetting
 from lbd.config.transport import Settings
-from lbd.config.types import CookieName, Integer, PositiveDuration
+from lbd.config.types import CookieName, Integer, PositiveDuration, Secret
 from lbd.config.units import BadValue
 
 
@@ -28,7 +28,7 @@ class StickyCookie(Settings):
     same_site: Literal["lax", "strict", "none"] = Field(
         default="lax", description="Whether it goes with requests from other sites."
     )
-    secret: Annotated[str, Field(min_length=16, max_length=1024)] | None = Field(
+    secret: Secret | None = Field(
         default=None,
         description="Signs the token; with the same one on all nodes, sessions survive restarts and moves.",
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     PlainSerializer,
@@ -61,6 +62,12 @@ def _token(value: object) -> SecretStr:
     if isinstance(value, SecretStr):
         return value
     return SecretStr(units.parse_token(value))
+
+
+def _secret(value: object) -> SecretStr:
+    if isinstance(value, SecretStr):
+        return value
+    return SecretStr(units.parse_secret(value))
 
 
 def _same(value: Any) -> Any:
@@ -134,6 +141,12 @@ Token = Annotated[
     PlainSerializer(lambda token: units.MASK, when_used="json"),
     WithJsonSchema({"type": "string", "minLength": units.SHORTEST_TOKEN, "writeOnly": True}),
 ]
+Secret = Annotated[
+    SecretStr,
+    PlainValidator(_secret),
+    PlainSerializer(lambda secret: units.MASK, when_used="json"),
+    WithJsonSchema({"type": "string", "minLength": units.SHORTEST_TOKEN, "writeOnly": True}),
+]
 Integer = Annotated[int, Strict()]
 Identifier = Annotated[
     str,
@@ -161,6 +174,12 @@ QueryName = Annotated[str, PlainValidator(patterns.parse_query_name), WithJsonSc
 TrailerName = Annotated[str, PlainValidator(patterns.parse_trailer_name), _TOKEN_SCHEMA]
 ResponseFieldName = Annotated[str, PlainValidator(patterns.parse_response_field_name), _TOKEN_SCHEMA]
 FieldValue = Annotated[str, PlainValidator(patterns.parse_field_value), WithJsonSchema({"type": "string"})]
+# What lbd sends by itself; those with credentials are masked as a Token is.
+RequestFields = Annotated[
+    dict[FieldName, FieldValue],
+    AfterValidator(units.check_credentials),
+    PlainSerializer(units.mask_credentials, when_used="json"),
+]
 Authority = Annotated[str, PlainValidator(patterns.parse_authority), WithJsonSchema({"type": "string"})]
 FilePath = Annotated[
     str, PlainValidator(units.parse_path), WithJsonSchema({"type": "string", "minLength": 1})

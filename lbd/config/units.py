@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -57,6 +58,10 @@ ADDRESS_PATTERN = r"^unix:/.+$|^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]+$"
 BIND_PATTERN = r"^unix:/.+$|^(\[[0-9A-Fa-f:.]+\]|localhost|[0-9.]*):[0-9]+$"
 
 MASK = "********"
+# header fields whose values nobody gets to see
+CREDENTIALS = frozenset(
+    ("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "api-key", "apikey")
+)
 SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what may stand behind Bearer (RFC 6750, section 2.1)
 
@@ -197,6 +202,30 @@ def parse_token(value: object) -> str:
     if not _TOKEN.fullmatch(value):
         raise BadValue("may have letters, digits and -._~+/ only, and '=' at its end")
     return value
+
+
+def parse_secret(value: object) -> str:
+    """A secret of any characters. No error shows it."""
+    if not isinstance(value, str):
+        raise BadValue("must be text; put the value in quotes")
+    if value == MASK:
+        raise BadValue("is masked here; write the secret itself")
+    if not SHORTEST_TOKEN <= len(value) <= 1024:
+        raise BadValue(f"must have {SHORTEST_TOKEN} to 1024 characters")
+    return value
+
+
+def mask_credentials(fields: Mapping[str, str]) -> dict[str, str]:
+    """Header fields as they are printed."""
+    return {name: MASK if name.lower() in CREDENTIALS else value for name, value in fields.items()}
+
+
+def check_credentials(fields: dict[str, str]) -> dict[str, str]:
+    """BadValue for a field that comes from a dump."""
+    for name, value in fields.items():
+        if value == MASK and name.lower() in CREDENTIALS:
+            raise BadValue(f"{name} is masked here; write the value itself")
+    return fields
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -105,7 +105,7 @@ def sticky(setting: schema.Cluster, shared: Shared) -> Sticky | None:
             KeySource("cookie", cookie.name),
             cluster=setting.name,
             by_cookie=True,
-            secret=cookie.secret.encode() if cookie.secret else shared.secret,
+            secret=cookie.secret.get_secret_value().encode() if cookie.secret else shared.secret,
             attributes=_cookie_attributes(cookie),
         )
     assert chosen.key is not None

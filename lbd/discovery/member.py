@@ -30,11 +30,11 @@ class Member:
 
     @classmethod
     def of(cls, setting: schema.Endpoint) -> Member:
-        """The member that a setting describes; the setting of a tier is optional."""
+        """The member that a setting describes."""
         return cls(
             setting.address,
             setting.weight,
-            getattr(setting, "priority", 0),
+            setting.priority,
             dict(setting.labels),
             setting.name,
         )
