@@ -71,7 +71,11 @@ def _of_endpoints(shared: Shared, clusters: list[Cluster]) -> Iterator[Metric]:
     ejected = GaugeMetricFamily("lbd_endpoint_ejected", "1 while passive checks hold it back.", labels=labels)
     ejections = CounterMetricFamily("lbd_ejections", "Times passive checks held it back.", labels=labels)
     rtt = GaugeMetricFamily("lbd_endpoint_rtt_seconds", "Round trip that checks measured.", labels=labels)
+    admin = GaugeMetricFamily(
+        "lbd_endpoint_admin_state", "What operators set: 0 ready, 1 draining, 2 disabled.", labels=labels
+    )
     for values, record in _states(shared, clusters):
+        admin.add_metric(values, record["admin"])
         if record["health"] != UNKNOWN:
             healthy.add_metric(values, int(record["health"] == UP))
         checks.add_metric([*values, "ok"], record["checks_ok"])
@@ -81,7 +85,13 @@ def _of_endpoints(shared: Shared, clusters: list[Cluster]) -> Iterator[Metric]:
         ejections.add_metric(values, times)
         if record["rtt_us"]:
             rtt.add_metric(values, record["rtt_us"] / 1e6)
-    yield from (healthy, checks, ejected, ejections, rtt)
+    weight = GaugeMetricFamily(
+        "lbd_endpoint_weight", "As configured, found or set at run time.", labels=labels
+    )
+    for cluster in clusters:
+        for endpoint in cluster.endpoints:
+            weight.add_metric([cluster.name, endpoint.name], endpoint.wanted_weight)
+    yield from (healthy, checks, ejected, ejections, rtt, admin, weight)
 
 
 def _of_breakers(shared: Shared, clusters: list[Cluster]) -> Iterator[Metric]:
