@@ -8,7 +8,7 @@ import pytest
 
 from bench.micro.conftest import Timed
 from lbd.config import schema
-from lbd.control.compile import behaviour
+from lbd.control.clusters import behaviour
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 

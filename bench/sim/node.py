@@ -9,7 +9,7 @@ from typing import Any
 from bench.sim.clock import Clock
 from bench.sim.server import Station
 from lbd.config import schema
-from lbd.control.compile import behaviour
+from lbd.control.clusters import behaviour
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Balancer, Endpoint
 from lbd.engine.retry import RetryPolicy

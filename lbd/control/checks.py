@@ -11,7 +11,7 @@ from typing import Any
 
 from lbd.config import health, schema
 from lbd.config.units import join_address, split_address
-from lbd.control.compile import PoolMaker, milliseconds
+from lbd.control.clusters import PoolMaker, milliseconds
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.listener import Listener

@@ -1,69 +1,55 @@
-"""Config -> Runtime: everything the data plane needs, built aside and immutable once it serves.
+"""Config -> Runtime: all that the data plane needs, built aside; and the way from one Runtime to the next.
 
-The only place that knows both the settings and the engine. Units change here: seconds to milliseconds,
-text to bytes. Records in the shared block are found by identity (names), so that what stays keeps its
-numbers when a later generation is compiled.
+The only place that puts settings and engine together. Units change in `clusters` and `listeners`: seconds to
+milliseconds, text to bytes. What exists is found again by its name: a Listener, a Cluster, an Endpoint is the
+same object as long as the configuration names it, and gets other settings where they differ. So connections,
+idle pools, health, weights and measurements outlive any reload. Records in the shared block are found by
+name too, so that numbers go on.
+
+    compile_steps(config, before) -> Compiled: nothing that serves has been touched
+    Compiled.adopt() -> the new Runtime serves
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from lbd import registry
-from lbd.config import resilience, schema, transport
-from lbd.config.balancer import BalancerChoice
-from lbd.config.key import SOURCE, KeyChoice
-from lbd.config.units import is_ip, join_address, split_address
-from lbd.control.resilience import adaptive_limit, breaker, divider, passive_guard, sticky
-from lbd.control.routes import conditions_of, entries_of
-from lbd.control.tls import client_tls, server_tls, ticket_keys
-from lbd.discovery.member import Member
-from lbd.engine.accesslog import LogWriter, TextLog
-from lbd.engine.cluster import Cluster
-from lbd.engine.endpoint import Balancer, Endpoint
-from lbd.engine.key import KeySource
-from lbd.engine.listener import Listener
-from lbd.engine.pool import ConnectionPool, Protocol
-from lbd.engine.reactor import Reactor
-from lbd.engine.retry import RetryBudget, RetryPolicy
-from lbd.engine.router import Matcher, Respond, Route, Router
-from lbd.engine.shared import Shared
-from lbd.engine.tls import ClientTls, ServerTls
-from lbd.engine.upstream_http1 import Http1
-from lbd.engine.upstream_http2 import Http2
-
-PATH_MODES = {"normalize": 0, "reject": 1, "as_is": 2}
-# Trailers that say something about the body and change nothing else (RFC 9110 6.5.1); grpc-* and
-# x-amz-checksum-* pass as well, see engine/rewrite.pyx.
-TRAILERS = (
-    "server-timing",
-    "digest",
-    "content-digest",
-    "repr-digest",
-    "content-md5",
-    "x-checksum",
-    "x-stream-error",
+from lbd.config import schema
+from lbd.config.units import split_address
+from lbd.control.clusters import EndpointMaker, behaviour, protocol_of, respond_of
+from lbd.control.listeners import (
+    URGENCIES,
+    access_log,
+    listener_settings,
+    log_setting,
+    router_steps,
+    routes_of,
 )
-
-GRPC_CODES = {
-    "cancelled": 1,
-    "unknown": 2,
-    "deadline_exceeded": 4,
-    "resource_exhausted": 8,
-    "aborted": 10,
-    "internal": 13,
-    "unavailable": 14,
-    "data_loss": 15,
-}
-
-URGENCIES = ("high", "normal", "low")
+from lbd.control.resilience import sticky
+from lbd.control.steps import Steps, finish
+from lbd.control.tls import client_tls, client_tls_inputs, server_tls, server_tls_inputs, ticket_keys
+from lbd.discovery.member import Member
+from lbd.engine.accesslog import LogWriter
+from lbd.engine.cluster import Cluster
+from lbd.engine.listener import Listener
+from lbd.engine.reactor import Reactor
+from lbd.engine.router import Respond
+from lbd.engine.shared import Shared
+from lbd.engine.tls import ServerTls
 
 Addresses = Mapping[str, str]
-PoolMaker = Callable[[schema.Cluster, str], ConnectionPool]
+OpenLog = Callable[[str], LogWriter]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSource:
+    """What a Listener was made of. inputs: of its TLS, files included; log: its own or for all."""
+
+    setting: schema.Listener
+    inputs: dict[str, Any] | None
+    log: schema.AccessLog | None
 
 
 @dataclass(slots=True)
@@ -72,41 +58,52 @@ class Runtime:
 
     config: schema.Config
     listeners: dict[str, Listener] = field(default_factory=dict)
+    listener_settings: dict[str, ListenerSource] = field(default_factory=dict)
     clusters: dict[str, Cluster] = field(default_factory=dict)
     log_writers: dict[str, LogWriter] = field(default_factory=dict)
     makers: dict[str, EndpointMaker] = field(default_factory=dict)  # by cluster
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointMaker:
-    """Builds the endpoints of one cluster: those in the settings, and later those that are discovered."""
+class Place:
+    """Where a Runtime is compiled for. `ticket_secret`, the same in all workers, is for TLS tickets."""
 
-    setting: schema.Cluster
-    zone: str | None  # of lbd itself
     reactor: Reactor
     shared: Shared
-    worker: int
-    tls: ClientTls | None
+    open_log: OpenLog
+    worker: int = 0
+    ticket_secret: bytes = b""
 
-    @property
-    def asks_for_host(self) -> bool:
-        """Whether TLS asks for the host of an endpoint's address."""
-        return self.setting.tls is not None and self.setting.tls.sni is None
 
-    def make(self, member: Member, address: str | None) -> Endpoint:
-        """`address`: the IP literal of the member's host; None when it is not known (yet)."""
-        return Endpoint(
-            member.identity,
-            member.address,
-            weight=member.weight,
-            priority=member.priority,
-            labels=dict(member.labels),
-            foreign=self.zone is not None and member.labels.get("zone", self.zone) != self.zone,
-            pool=_pool(self.setting, member, self.reactor, address, self.tls),
-            shared=self.shared,
-            cluster=self.setting.name,
-            worker=self.worker,
-        )
+@dataclass(slots=True)
+class Compiled:
+    """A Runtime that is not in force yet, and the settings of objects that serve already."""
+
+    runtime: Runtime
+    clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    listeners: dict[str, dict[str, Any]] = field(default_factory=dict)
+    new_clusters: set[str] = field(default_factory=set)
+    new_listeners: set[str] = field(default_factory=set)
+
+    def adopt(self) -> Iterator[None]:
+        """Put it in force, a little at a time. Endpoints are the business of whoever knows the members."""
+        runtime = self.runtime
+        for name, settings in self.clusters.items():
+            runtime.clusters[name].configure(**settings)
+            yield
+        for cluster in runtime.clusters.values():
+            cluster.highest = URGENCIES.index("normal")
+        for setting in runtime.config.clusters:
+            runtime.clusters[setting.name].set_fallback(*_fallback(setting.fallback, runtime.clusters))
+        yield
+        for name, settings in self.listeners.items():
+            runtime.listeners[name].configure(**settings)
+            yield
+        for listener in runtime.config.listeners:
+            for route in routes_of(listener) if listener.protocol == "http" else ():
+                if route.cluster:
+                    _note_urgency(runtime.clusters[route.cluster], URGENCIES.index(route.urgency))
+                yield
 
 
 def compile_runtime(
@@ -116,63 +113,68 @@ def compile_runtime(
     addresses: Addresses,
     *,
     worker: int = 0,
-    open_log: Callable[[str], LogWriter],
+    open_log: OpenLog,
     ticket_secret: bytes = b"",
     now: float = 0.0,
 ) -> Runtime:
-    """Build the Runtime. `addresses`: host of an endpoint -> IP literal; a missing one is unresolved.
+    """A first Runtime. `addresses`: host of an endpoint -> IP literal; a missing one is unresolved.
 
-    `ticket_secret` (the same in all workers) and `now` (Unix time) make the keys of TLS session tickets.
-    TlsSettingError for files that TLS needs and that cannot be used.
-    """
-    runtime = Runtime(config)
+    `now`: Unix time. TlsSettingError for files that TLS needs and that cannot be used."""
+    place = Place(reactor, shared, open_log, worker, ticket_secret)
+    compiled = finish(compile_steps(config, None, place, addresses, now))
+    for _ in compiled.adopt():
+        pass
+    return compiled.runtime
+
+
+def compile_steps(
+    config: schema.Config, before: Runtime | None, place: Place, addresses: Addresses, now: float
+) -> Steps[Compiled]:
+    """See compile_runtime; `before` is what serves now, which stays as it is."""
+    compiled = Compiled(Runtime(config))
     for cluster in config.clusters:
-        tls = client_tls(cluster) if cluster.tls is not None else None
-        maker = EndpointMaker(cluster, config.zone, reactor, shared, worker, tls)
-        runtime.makers[cluster.name] = maker
-        runtime.clusters[cluster.name] = _cluster(cluster, config, maker, reactor, shared, addresses, worker)
-    for cluster in config.clusters:
-        if cluster.fallback is not None:
-            runtime.clusters[cluster.name].set_fallback(*_fallback(cluster.fallback, runtime.clusters))
+        _compile_cluster(compiled, cluster, before, place, addresses)
+        yield
     for listener in config.listeners:
-        server = server_tls(listener, ticket_keys(ticket_secret, now)) if listener.tls is not None else None
-        runtime.listeners[listener.name] = _listener(
-            listener, runtime, reactor, shared, worker, open_log, server
-        )
-        for route in routes_of(listener) if listener.protocol == "http" else ():
-            if route.cluster:
-                _note_urgency(runtime.clusters[route.cluster], URGENCIES.index(route.urgency))
-    return runtime
+        yield from _compile_listener(compiled, listener, before, place, now)
+    return compiled
 
 
-def _note_urgency(cluster: Cluster | None, urgency: int) -> None:
-    """Requests that are so urgent come to the cluster, and to what serves in its place."""
-    while cluster is not None and urgency < cluster.highest:
-        cluster.highest = urgency
-        cluster = cluster.fallback
+def _compile_cluster(
+    compiled: Compiled, setting: schema.Cluster, before: Runtime | None, place: Place, addresses: Addresses
+) -> None:
+    runtime, name = compiled.runtime, setting.name
+    old = before.makers.get(name) if before is not None else None
+    maker = _maker(setting, runtime.config, old, place)
+    runtime.makers[name] = maker
+    if before is None or old is None:
+        runtime.clusters[name] = _new_cluster(maker, runtime.config, place, addresses)
+        compiled.new_clusters.add(name)
+        return
+    cluster = runtime.clusters[name] = before.clusters[name]
+    if maker is old and _around(before.config) == _around(runtime.config):
+        return
+    settings = compiled.clusters[name] = _cluster_settings(setting, runtime.config, place.shared)
+    if old.setting.adaptive_limit == setting.adaptive_limit:
+        settings["limiter"] = cluster.limiter  # with what it has learned
 
 
-def milliseconds(seconds: float | None) -> int:
-    """For the engine: 0 means none, so anything shorter than a millisecond is one."""
-    return 0 if seconds is None else max(1, round(seconds * 1000))
+def _maker(
+    setting: schema.Cluster, config: schema.Config, old: EndpointMaker | None, place: Place
+) -> EndpointMaker:
+    """The old one when nothing has changed, the contents of files that TLS needs included."""
+    inputs = client_tls_inputs(setting) if setting.tls is not None else None
+    same_tls = old is not None and old.tls_inputs == inputs
+    if old is not None and same_tls and old.setting == setting and old.zone == config.zone:
+        return old
+    tls = old.tls if old is not None and same_tls else client_tls(setting, inputs) if inputs else None
+    return EndpointMaker(setting, config.zone, place.reactor, place.shared, place.worker, tls, inputs)
 
 
-def _fallback(
-    setting: schema.Fallback, clusters: Mapping[str, Cluster]
-) -> tuple[Cluster | None, Respond | None]:
-    respond = _respond(setting.respond) if setting.respond is not None else None
-    return clusters[setting.cluster] if setting.cluster else None, respond
-
-
-def _cluster(
-    setting: schema.Cluster,
-    config: schema.Config,
-    maker: EndpointMaker,
-    reactor: Reactor,
-    shared: Shared,
-    addresses: Addresses,
-    worker: int,
+def _new_cluster(
+    maker: EndpointMaker, config: schema.Config, place: Place, addresses: Addresses
 ) -> Cluster:
+    setting = maker.setting
     endpoints = [
         maker.make(Member.of(endpoint), addresses.get(split_address(endpoint.address)[0]))
         for endpoint in setting.endpoints
@@ -180,274 +182,103 @@ def _cluster(
     return Cluster(
         setting.name,
         endpoints,
-        protocol=_protocol(setting),
-        host=setting.host.encode() if setting.host else None,
-        reactor=reactor,
-        shared=shared,
-        worker=worker,
-        sticky=sticky(setting, shared),
-        **behaviour(setting, config),
+        reactor=place.reactor,
+        shared=place.shared,
+        worker=place.worker,
+        **_cluster_settings(setting, config, place.shared),
     )
 
 
-def behaviour(setting: schema.Cluster, config: schema.Config) -> dict[str, Any]:
-    """Keyword arguments of Cluster that say whom it picks and what it does about failures: all but what needs
-    sockets. The simulator (bench/sim) makes its clusters with it as well."""
-    balancer_class, options, key = _balancer(setting.balancer)
+def _cluster_settings(setting: schema.Cluster, config: schema.Config, shared: Shared) -> dict[str, Any]:
     return {
-        "balancer_class": balancer_class,
-        "options": options,
-        "key": key,
-        "new_divide": divider(setting, config),
-        "passive": passive_guard(setting),
-        "breaker": breaker(setting),
-        "limiter": adaptive_limit(setting),
-        "failure_statuses": setting.failure_statuses,
-        "measures": setting.regions is not None or config.admin is not None,  # the admin API shows them
-        "retry": _retry(setting.retry),
-        "budget": RetryBudget(setting.retry_budget.ratio, setting.retry_budget.per_second),
-        "max_requests": setting.max_requests or 0,
-        "response_ms": milliseconds(setting.timeouts.response),
-        "body_ms": milliseconds(setting.timeouts.body),
-        "queue_ms": milliseconds(setting.timeouts.queue),
+        **behaviour(setting, config),
+        "protocol": protocol_of(setting),
+        "host": setting.host.encode() if setting.host else None,
+        "sticky": sticky(setting, shared),
     }
 
 
-def _balancer(setting: BalancerChoice) -> tuple[type[Balancer], dict[str, Any], KeySource | None]:
-    """The class, its keyword arguments, and what it chooses by, where it chooses by something."""
-    balancer_class = registry.resolve("balancer", setting.name)
-    model = getattr(balancer_class, "Options", None)
-    given = setting.options if setting.options is not None else model() if model is not None else None
-    if given is None:
-        return balancer_class, {}, None
-    options = {name: getattr(given, name) for name in type(given).model_fields}
-    chosen: KeyChoice = options.pop("key", SOURCE)
-    key = KeySource(chosen.kind, chosen.name) if getattr(balancer_class, "keyed", False) else None
-    return balancer_class, options, key
+def _around(config: schema.Config) -> tuple[object, ...]:
+    """What clusters go by beside their own settings."""
+    return (config.zone, config.region, config.admin is None)
 
 
-def _retry(setting: resilience.Retry) -> RetryPolicy | None:
-    if setting.limit == 0 and setting.hedge_after is None:
-        return None
-    backoff = setting.backoff
-    return RetryPolicy(
-        limit=setting.limit,
-        causes=setting.on,
-        statuses=setting.statuses,
-        grpc=[GRPC_CODES[name] for name in setting.grpc],
-        methods=setting.methods,
-        by_key=setting.idempotency_key,
-        excepted=[(path.removesuffix("/*").encode(), path.endswith("/*")) for path in setting.except_paths],
-        try_ms=milliseconds(setting.try_timeout),
-        base_ms=milliseconds(backoff.base) if backoff else 0,
-        longest_ms=milliseconds(backoff.max) if backoff else 0,
-        multiplier=backoff.multiplier if backoff and backoff.kind == "exponential" else 0,
-        jitter=backoff is not None and backoff.jitter,
-        buffer=setting.buffer,
-        hedge_ms=milliseconds(setting.hedge_after),
-    )
-
-
-def _protocol(setting: schema.Cluster) -> Protocol:
-    if setting.protocol == "http1":
-        return Http1()
-    return Http2(streams=setting.http2.streams, may_be_http1=setting.protocol == "auto")
-
-
-def _pool(
-    setting: schema.Cluster,
-    member: Member,
-    reactor: Reactor,
-    address: str | None,
-    tls: ClientTls | None,
-) -> ConnectionPool:
-    host, port = split_address(member.address)
-    connections, socket = setting.connections, setting.socket
-    name = (setting.tls.sni if setting.tls is not None else None) or member.host or host
-    return ConnectionPool(
-        reactor,
-        address,
-        port,
-        max_open=connections.max or 0,
-        max_idle=connections.idle,
-        max_queue=connections.pending,
-        max_requests=connections.requests or 0,
-        connect_ms=milliseconds(setting.timeouts.connect),
-        idle_ms=milliseconds(setting.timeouts.idle),
-        lifetime_ms=milliseconds(connections.lifetime),
-        tls=tls,
-        tls_name=name.encode(),
-        tls_name_is_ip=is_ip(name),
-        proxy_version={None: 0, "v1": 1, "v2": 2}[setting.proxy_protocol],
-        keepalive_s=math.ceil(socket.keepalive or 0),
-        user_timeout_ms=milliseconds(socket.user_timeout),
-        congestion=socket.congestion.encode() if socket.congestion else None,
-        fast_open=socket.fast_open > 0,
-        learn_idle=connections.learn_idle,
-        warm=connections.warm,
-        protocol=_protocol(setting),
-    )
-
-
-def pool_maker(reactor: Reactor) -> PoolMaker:
-    """Makes pools without an address, which get theirs later. Pools of one cluster share its TLS context."""
-    known: dict[str, ClientTls] = {}
-
-    def make(setting: schema.Cluster, address: str) -> ConnectionPool:
-        if setting.tls is not None and setting.name not in known:
-            known[setting.name] = client_tls(setting)
-        return _pool(
-            setting, Member(address), reactor, None, known[setting.name] if setting.tls is not None else None
+def _compile_listener(
+    compiled: Compiled, setting: schema.Listener, before: Runtime | None, place: Place, now: float
+) -> Steps[None]:
+    runtime, name = compiled.runtime, setting.name
+    old = before.listener_settings.get(name) if before is not None else None
+    inputs = server_tls_inputs(setting) if setting.tls is not None else None
+    if old is not None and old.setting.protocol != setting.protocol:
+        old = None  # another Listener: connections of the one kind cannot go on as the other
+    source = ListenerSource(setting, inputs, log_setting(setting, runtime.config))
+    runtime.listener_settings[name] = source
+    log = access_log(source.log, lambda target: _writer(target, runtime, before, place))
+    listener = before.listeners[name] if before is not None and old is not None else None
+    if (
+        listener is not None
+        and source == old
+        and not _has_new_cluster(compiled, setting)
+    ):
+        runtime.listeners[name] = listener
+        return
+    settings = listener_settings(setting)
+    settings["access_log"] = log
+    settings["tls"] = _server_tls(setting, inputs, old, listener, place, now)
+    if setting.protocol == "tcp":
+        settings["cluster"] = runtime.clusters[setting.cluster] if setting.cluster else None
+    else:
+        settings["router"] = yield from router_steps(setting, runtime.clusters, place.shared, place.worker)
+    if listener is None:
+        runtime.listeners[name] = Listener(
+            name, place.reactor, shared=place.shared, worker=place.worker, **settings
         )
-
-    return make
-
-
-def _listener(
-    setting: schema.Listener,
-    runtime: Runtime,
-    reactor: Reactor,
-    shared: Shared,
-    worker: int,
-    open_log: Callable[[str], LogWriter],
-    tls: ServerTls | None,
-) -> Listener:
-    timeouts, limits = setting.timeouts, setting.limits
-    is_tcp = setting.protocol == "tcp"
-    host, port = split_address(setting.bind[0])
-    return Listener(
-        setting.name,
-        reactor,
-        shared=shared,
-        worker=worker,
-        router=None if is_tcp else build_router(setting, runtime.clusters, shared, worker),
-        cluster=runtime.clusters[setting.cluster] if is_tcp and setting.cluster else None,
-        access_log=None if is_tcp else _access_log(setting, runtime, open_log),
-        head_ms=milliseconds(timeouts.head),
-        body_ms=milliseconds(timeouts.body),
-        idle_ms=milliseconds(timeouts.idle),
-        write_ms=milliseconds(timeouts.write),
-        tunnel_ms=milliseconds(timeouts.tunnel),
-        request_line=limits.request_line,
-        head=limits.head,
-        fields=limits.fields,
-        body=-1 if limits.body is None else limits.body,
-        body_rate=limits.body_rate,
-        connections=limits.connections,
-        keep_underscore=setting.underscore_fields == "keep",
-        path_mode=PATH_MODES[setting.path],
-        trusted=[str(network) for network in setting.trusted_proxies],
-        trailers=(*TRAILERS, *setting.trailers),
-        authority=_authority(host, port),
-        tls=tls,
-        proxy_sources=[str(network) for network in setting.proxy_protocol],
-        handshake_ms=milliseconds(timeouts.handshake),
-        hsts=_hsts(setting.hsts) if setting.hsts else None,
-        redirect=_redirect(setting.https_redirect) if setting.https_redirect else None,
-        rfc7239=setting.forwarded,
-        http2=None if isinstance(setting.http2, str) else setting.http2.model_dump(),
-    )
+        compiled.new_listeners.add(name)
+    else:
+        runtime.listeners[name] = listener
+        compiled.listeners[name] = settings
 
 
-def _authority(host: str, port: int) -> bytes:
-    """What stands for Host in requests of HTTP/1.0 without one."""
-    return b"localhost" if host.startswith("unix:") else join_address(host or "localhost", port).encode()
-
-
-def _hsts(setting: transport.Hsts) -> bytes:
-    """The field line (RFC 6797, section 6.1)."""
-    value = f"max-age={int(setting.max_age)}"
-    value += "; includeSubDomains" if setting.include_subdomains else ""
-    value += "; preload" if setting.preload else ""
-    return f"Strict-Transport-Security: {value}\r\n".encode()
-
-
-def _redirect(setting: transport.HttpsRedirect) -> Respond:
-    return Respond(setting.status, https_port=setting.port)
-
-
-def _access_log(
-    setting: schema.Listener, runtime: Runtime, open_log: Callable[[str], LogWriter]
-) -> TextLog | None:
-    chosen = setting.access_log if setting.access_log is not None else runtime.config.access_log
-    if not isinstance(chosen, schema.AccessLog):
-        return None
-    target = chosen.to if chosen.to == "stdout" else str(Path(chosen.to))
+def _writer(target: str, runtime: Runtime, before: Runtime | None, place: Place) -> LogWriter:
+    known = before.log_writers.get(target) if before is not None else None
     if target not in runtime.log_writers:
-        runtime.log_writers[target] = open_log(target)
-    return TextLog(runtime.log_writers[target], chosen.format)
+        runtime.log_writers[target] = known if known is not None else place.open_log(target)
+    return runtime.log_writers[target]
 
 
-def routes_of(setting: schema.Listener) -> Sequence[schema.Route]:
-    """The routes of an http listener; `cluster` is shorthand for one that matches everything."""
-    if setting.https_redirect is not None:
-        return ()
-    return setting.routes or (schema.Route(cluster=setting.cluster),)
+def _has_new_cluster(compiled: Compiled, setting: schema.Listener) -> bool:
+    """A cluster that has gone and come back under its name is another one."""
+    names = {setting.cluster} if setting.protocol == "tcp" else {r.cluster for r in routes_of(setting)}
+    return not compiled.new_clusters.isdisjoint(name for name in names if name)
 
 
-def build_router(
-    setting: schema.Listener, clusters: Mapping[str, Cluster], shared: Shared | None = None, worker: int = 0
-) -> Router:
-    """The Router of an http listener."""
-    routes = routes_of(setting)
-    entries = [entry for index, route in enumerate(routes) for entry in entries_of(index, route)]
-    entries.sort(key=lambda entry: entry.order())
-    conditions = [conditions_of(route.match) for route in routes]
-    built = []
-    for rank, entry in enumerate(entries):
-        route = _route(
-            setting,
-            entry.index,
-            entry.setting,
-            clusters,
-            rank,
-            conditions[entry.index],
-            entry.path.captures,
-            shared,
-            worker,
-        )
-        built.append((entry.host, entry.path.segments, entry.path.below, route))
-    return Router(built)
+def _server_tls(
+    setting: schema.Listener,
+    inputs: dict[str, Any] | None,
+    old: ListenerSource | None,
+    listener: Listener | None,
+    place: Place,
+    now: float,
+) -> ServerTls | None:
+    """The same one, with its certificates, where only other settings have changed."""
+    if inputs is None or setting.tls is None:
+        return None
+    if listener is not None and old is not None and old.inputs == inputs:
+        return listener.tls
+    return server_tls(setting, inputs, ticket_keys(place.ticket_secret, now))
 
 
-def _route(
-    listener: schema.Listener,
-    index: int,
-    setting: schema.Route,
-    clusters: Mapping[str, Cluster],
-    rank: int,
-    conditions: Sequence[Matcher],
-    captures: tuple[str, ...],
-    shared: Shared | None,
-    worker: int,
-) -> Route:
-    cluster = clusters[setting.cluster] if setting.cluster else None
-    limit = setting.limits.body if setting.limits.body is not None else listener.limits.body
-    return Route(
-        setting.name or f"{listener.name}[{index}]",
-        rank=rank,
-        matchers=conditions,
-        cluster=cluster,
-        respond=_respond(setting.respond) if setting.respond else None,
-        labels=dict(setting.endpoint_labels),
-        retry=_retry(setting.retry) if setting.retry is not None else None,
-        urgency=URGENCIES.index(setting.urgency),
-        captures=captures,
-        total_ms=milliseconds(setting.timeouts.total),
-        response_ms=milliseconds(setting.timeouts.response) or (cluster.response_ms if cluster else 0),
-        body_ms=milliseconds(setting.timeouts.body) or (cluster.body_ms if cluster else 0),
-        tunnel_ms=milliseconds(setting.timeouts.tunnel),
-        body_limit=-1 if limit is None else limit,
-        max_tunnels=setting.limits.tunnels or 0,
-        shared=shared,
-        listener=listener.name,
-        worker=worker,
-    )
+def _fallback(
+    setting: schema.Fallback | None, clusters: Mapping[str, Cluster]
+) -> tuple[Cluster | None, Respond | None]:
+    if setting is None:
+        return None, None
+    respond = respond_of(setting.respond) if setting.respond is not None else None
+    return clusters[setting.cluster] if setting.cluster else None, respond
 
 
-def _respond(setting: schema.Respond) -> Respond:
-    fields = [(name.encode("latin-1"), value.encode("utf-8")) for name, value in setting.headers.items()]
-    body = setting.body.encode()
-    if body and not any(name.lower() == b"content-type" for name, _ in fields):
-        fields.append((b"Content-Type", b"text/plain; charset=utf-8"))
-    return Respond(setting.status, fields, body)
+def _note_urgency(cluster: Cluster | None, urgency: int) -> None:
+    """Requests that are so urgent come to the cluster, and to what serves in its place."""
+    while cluster is not None and urgency < cluster.highest:
+        cluster.highest = urgency
+        cluster = cluster.fallback

@@ -47,17 +47,17 @@ class Entry:
     host: bytes | None
     path: PathEntry
     setting: schema.Route
+    conditions: tuple[Matcher, ...]
 
     def order(self) -> tuple[Any, ...]:
         """Sorts entries by choice, best first."""
         host = (0, 0) if self.host is None else (1, len(self.host)) if self.host.startswith(b"*.") else (2, 0)
         literals, exact, templates = self.path.specificity()
-        conditions = len(conditions_of(self.setting.match))
         return (
             -self.setting.priority,
             (-host[0], -host[1]),
             (-literals, -exact, -templates),
-            -conditions,
+            -len(self.conditions),
             self.index,
         )
 
@@ -83,10 +83,11 @@ EVERY_PATH = PathEntry((), True)
 
 def entries_of(index: int, setting: schema.Route) -> Iterator[Entry]:
     """Every pair of a route's hosts and paths."""
+    conditions = tuple(conditions_of(setting.match))
     hosts: list[bytes | None] = [host.encode() for host in setting.match.host]
     paths = [parse_path(path) for path in setting.match.path] or [EVERY_PATH]
     for host, path in product(hosts or [None], paths):
-        yield Entry(index, host, path, setting)
+        yield Entry(index, host, path, setting, conditions)
 
 
 def conditions_of(match: schema.Match) -> list[Matcher]:

@@ -6,8 +6,10 @@ import base64
 import hashlib
 import hmac
 import ssl
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from lbd.config import schema
 from lbd.engine.tls import ClientIdentity, ClientTls, ServerTls, TlsError
@@ -31,48 +33,59 @@ def ticket_keys(secret: bytes, now: float) -> bytes:
     return b"".join(hmac.digest(secret, epoch + bytes((part,)), hashlib.sha512) for part in range(2))[:80]
 
 
-def server_tls(setting: schema.Listener, keys: bytes) -> ServerTls:
-    """The TLS of a listener, without certificates yet. TlsSettingError."""
+def server_tls_inputs(setting: schema.Listener) -> dict[str, Any]:
+    """All that the TLS of a listener is made of, but certificates and ticket keys. TlsSettingError."""
     assert setting.tls is not None
     tls = setting.tls
     asked = tls.client_certificate
     speaks_http2 = setting.protocol == "http" and not isinstance(setting.http2, str)
     alpn = () if setting.protocol != "http" else (b"h2", b"http/1.1") if speaks_http2 else (b"http/1.1",)
     where = f"listeners.{setting.name}.tls"
+    return {
+        "min_version": tls.min_version,
+        "ciphers": tls.ciphers,
+        "alpn": alpn,
+        "strict_sni": tls.strict_sni,
+        "client_ca": _read(asked.ca, f"{where}.client_certificate.ca") if asked else None,
+        "client_required": asked is not None and asked.mode == "required",
+        "has_tickets": tls.session_tickets,
+    }
+
+
+def server_tls(setting: schema.Listener, inputs: Mapping[str, Any], keys: bytes) -> ServerTls:
+    """The TLS of a listener, without certificates yet. TlsSettingError."""
+    settings = dict(inputs)
+    ticket_keys = keys if settings.pop("has_tickets") else None
     try:
-        made = ServerTls(
-            setting.name,
-            min_version=tls.min_version,
-            ciphers=tls.ciphers,
-            alpn=alpn,
-            strict_sni=tls.strict_sni,
-            client_ca=_read(asked.ca, f"{where}.client_certificate.ca") if asked else None,
-            client_required=asked is not None and asked.mode == "required",
-            ticket_keys=keys if tls.session_tickets else None,
-        )
+        made = ServerTls(setting.name, **settings, ticket_keys=ticket_keys)
     except TlsError as error:
-        raise TlsSettingError(f"{where}: {error}") from error
+        raise TlsSettingError(f"listeners.{setting.name}.tls: {error}") from error
     made.identify = identify
     return made
 
 
-def client_tls(setting: schema.Cluster) -> ClientTls:
-    """The TLS towards a cluster's endpoints. TlsSettingError."""
+def client_tls_inputs(setting: schema.Cluster) -> dict[str, Any]:
+    """All that the TLS towards a cluster's endpoints is made of. TlsSettingError."""
     assert setting.tls is not None
     tls = setting.tls
     where = f"clusters.{setting.name}.tls"
     alpn = {"http1": (b"http/1.1",), "http2": (b"h2",), "auto": (b"h2", b"http/1.1")}[setting.protocol]
+    return {
+        "ca": _read(tls.ca, f"{where}.ca") if tls.ca else _system_authorities(),
+        "verify": not tls.insecure_skip_verify,
+        "cert": _read(tls.cert, f"{where}.cert") if tls.cert else None,
+        "key": _read(tls.key, f"{where}.key") if tls.key else None,
+        "min_version": tls.min_version,
+        "alpn": alpn,
+    }
+
+
+def client_tls(setting: schema.Cluster, inputs: Mapping[str, Any] | None = None) -> ClientTls:
+    """The TLS towards a cluster's endpoints. TlsSettingError."""
     try:
-        return ClientTls(
-            ca=_read(tls.ca, f"{where}.ca") if tls.ca else _system_authorities(),
-            verify=not tls.insecure_skip_verify,
-            cert=_read(tls.cert, f"{where}.cert") if tls.cert else None,
-            key=_read(tls.key, f"{where}.key") if tls.key else None,
-            min_version=tls.min_version,
-            alpn=alpn,
-        )
+        return ClientTls(**(client_tls_inputs(setting) if inputs is None else inputs))
     except TlsError as error:
-        raise TlsSettingError(f"{where}: {error}") from error
+        raise TlsSettingError(f"clusters.{setting.name}.tls: {error}") from error
 
 
 def _system_authorities() -> bytes | None:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from lbd.config import schema
 from lbd.control.certs.offloop import off_loop
 from lbd.control.checks import Checks
-from lbd.control.compile import Runtime, compile_runtime, pool_maker
+from lbd.control.clusters import pool_maker
+from lbd.control.compile import Runtime, compile_runtime
 from lbd.control.endpoint_states import EndpointStates
 from lbd.control.events import ClusterEvents
 from lbd.control.sockets import bound_address, listen, unlink_unix

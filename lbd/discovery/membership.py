@@ -34,14 +34,20 @@ class EndpointMaker(Protocol):
         """`address`: the IP literal when it is known."""
         ...
 
+    def adjust(self, endpoint: Endpoint, member: Member) -> None:
+        """Make one that exists as `make` would now, its address apart."""
+        ...
+
 
 class Membership:
-    """Of one cluster. `on_added` is called for each endpoint that joins, before it can be picked."""
+    """Of one cluster: `fixed` are the members that the settings name. `on_added` is called for each endpoint
+    that joins, before it can be picked."""
 
     def __init__(
         self,
         cluster: Cluster,
         maker: EndpointMaker,
+        fixed: Members,
         names: Names,
         retired: Retired,
         log: Log,
@@ -49,64 +55,104 @@ class Membership:
         prompt: Prompt | None,
         on_added: Callable[[Cluster, Endpoint], None],
     ) -> None:
+        """The cluster has endpoints for the fixed ones, and no others."""
         self.cluster = cluster
-        self.fixed = tuple(cluster.endpoints)
         self.found: dict[str, Endpoint] = {}
-        self._maker = maker
+        self._fixed = fixed
+        self._members: Members = ()  # those that were found
+        self._endpoints = {endpoint.name: endpoint for endpoint in cluster.endpoints}
+        self.maker = maker
         self._names = names
         self._retired = retired
         self._log = log
         self._prompt = prompt
         self._on_added = on_added
-        for endpoint in self.fixed:
+        for endpoint in cluster.endpoints:
             self._join(endpoint, None)
 
     def __repr__(self) -> str:
-        return f"<Membership {self.cluster.name} fixed={len(self.fixed)} found={len(self.found)}>"
+        return f"<Membership {self.cluster.name} fixed={len(self._fixed)} found={len(self.found)}>"
 
     def apply(self, members: Members) -> bool:
         """These are the members now, beside the fixed ones; whether that changed anything."""
-        taken = {endpoint.name for endpoint in self.fixed} | {endpoint.address for endpoint in self.fixed}
-        wanted: dict[str, Endpoint] = {}
-        changed = []
-        for member in members:
-            if member.identity in taken or member.address in taken:
-                continue
-            taken |= {member.identity, member.address}
-            endpoint = self.found.get(member.identity)
-            if endpoint is None or self._must_be_new(endpoint, member):
-                made = self._make(member)
-                if made is None:
-                    continue
-                wanted[member.identity] = made
-            else:
-                if self._update(endpoint, member):
-                    changed.append(endpoint)
-                wanted[member.identity] = endpoint
-        return self._replace(wanted, changed)
+        self._members = members
+        return self._settle()
 
-    def _replace(self, wanted: dict[str, Endpoint], changed: list[Endpoint]) -> bool:
-        before, now = set(self.found.values()), set(wanted.values())
+    def reconfigure(
+        self, maker: EndpointMaker, fixed: Members, found: Members | None, *, prompt: Prompt | None
+    ) -> bool:
+        """Other settings; whether members have changed. found: beside the fixed ones; None: not known yet."""
+        self.maker = maker
+        self._fixed = fixed
+        self._prompt = prompt
+        if found is not None:
+            self._members = found
+        return self._settle(anew=True)
+
+    def leave(self) -> None:
+        """The cluster has gone."""
+        endpoints = list(self.cluster.endpoints)
+        for endpoint in endpoints:
+            self._part(endpoint)
+        self.cluster.set_endpoints([])
+        self._retired.add(self.cluster.name, endpoints)
+
+    def _settle(self, *, anew: bool = False) -> bool:
+        """anew: what every endpoint is like has to be looked at."""
+        taken: set[str] = set()
+        wanted: dict[str, Endpoint] = {}
+        changed: list[Endpoint] = []
+        for member in self._fixed:  # two of them may have the same address
+            self._want(member, wanted, changed, anew)
+        for identity, endpoint in wanted.items():
+            taken |= {identity, endpoint.address}
+        names = set(wanted)
+        for member in self._members:
+            if member.identity not in taken and member.address not in taken:
+                taken |= {member.identity, member.address}
+                self._want(member, wanted, changed, anew)
+        self.found = {name: endpoint for name, endpoint in wanted.items() if name not in names}
+        return self._replace(wanted, changed, anew)
+
+    def _want(
+        self, member: Member, wanted: dict[str, Endpoint], changed: list[Endpoint], anew: bool
+    ) -> None:
+        endpoint = self._endpoints.get(member.identity)
+        if endpoint is None or self._must_be_new(endpoint, member):
+            endpoint = self._make(member)
+            if endpoint is None:
+                return
+        elif self._update(endpoint, member, anew):
+            changed.append(endpoint)
+        wanted[member.identity] = endpoint
+
+    def _replace(self, wanted: dict[str, Endpoint], changed: list[Endpoint], anew: bool) -> bool:
+        before, now = set(self._endpoints.values()), set(wanted.values())
         added = [endpoint for endpoint in wanted.values() if endpoint not in before]
-        removed = [endpoint for endpoint in self.found.values() if endpoint not in now]
-        self.found = wanted
-        if not added and not removed and not changed:
+        removed = [endpoint for endpoint in self._endpoints.values() if endpoint not in now]
+        # name servers rotate their answers: another order counts only where people have written it
+        reordered = anew and list(self._endpoints) != list(wanted)
+        self._endpoints = wanted
+        if not (added or removed or changed or reordered):
             return False
         for endpoint in added:
-            self._join(endpoint, self._prompt)
+            self._join(endpoint, self._prompt if endpoint.name in self.found else None)
             self._on_added(self.cluster, endpoint)
         for endpoint in removed:
-            endpoint.pool.on_connect_failed = None
-            self._names.unfollow(endpoint)
-        self.cluster.set_endpoints([*self.fixed, *wanted.values()])
+            self._part(endpoint)
+        self.cluster.set_endpoints(wanted.values())
         self._retired.add(self.cluster.name, removed)
         self._retired.sweep()
         self._say(added, removed, changed)
         return True
 
+    def _part(self, endpoint: Endpoint) -> None:
+        endpoint.pool.on_connect_failed = None
+        self._names.unfollow(endpoint)
+
     def _make(self, member: Member) -> Endpoint | None:
         try:
-            return self._maker.make(member, self._names.address_of(member.address))
+            return self.maker.make(member, self._names.address_of(member.address))
         except (MemoryError, ValueError) as error:
             self._log.error(f"cluster {self.cluster.name}: {member.identity} is left out: {error}")
             return None
@@ -121,26 +167,24 @@ class Membership:
 
     def _must_be_new(self, endpoint: Endpoint, member: Member) -> bool:
         host, _ = split_address(endpoint.address)
-        return self._maker.asks_for_host and split_address(member.address)[0] != host
+        return self.maker.asks_for_host and split_address(member.address)[0] != host
 
-    def _update(self, endpoint: Endpoint, member: Member) -> bool:
-        """Take over what is different; whether anything is."""
-        labels = dict(member.labels)
+    def _update(self, endpoint: Endpoint, member: Member, anew: bool) -> bool:
+        """Take over what is different; whether anything of the member is."""
         settings = (endpoint.address, endpoint.configured_weight, endpoint.priority, endpoint.labels)
-        if settings == (member.address, member.weight, member.priority, labels):
+        differs = settings != (member.address, member.weight, member.priority, dict(member.labels))
+        if not differs and not anew:
             return False
         moved = endpoint.address != member.address
         if moved:
             self._names.unfollow(endpoint)
-        endpoint.reconfigure(
-            weight=member.weight, priority=member.priority, labels=labels, address=member.address
-        )
+        self.maker.adjust(endpoint, member)
         if moved:
             address = self._names.address_of(member.address)
             if address is not None:
                 endpoint.resolve(address, split_address(member.address)[1])
             self._join(endpoint, self._prompt)
-        return True
+        return differs
 
     def _say(self, added: list[Endpoint], removed: list[Endpoint], changed: list[Endpoint]) -> None:
         signed = [f"+{endpoint.name}" for endpoint in added]

@@ -40,14 +40,20 @@ class Cluster:
         name: str,
         endpoints: Iterable[Endpoint],
         *,
+        reactor: Reactor | None = None,
+        shared: Shared | None = None,
+        worker: int = 0,
+        seed: int | None = None,
+        **settings: Any,
+    ) -> None: ...
+    def configure(
+        self,
+        *,
         balancer_class: Callable[..., Balancer],
         options: Mapping[str, Any] | None = None,
         new_divide: Callable[[], Callable[[Sequence[Endpoint], int], Division]] | None = None,
         protocol: Protocol | None = None,
         host: bytes | None = None,
-        reactor: Reactor | None = None,
-        shared: Shared | None = None,
-        worker: int = 0,
         response_ms: int = 0,
         body_ms: int = 0,
         queue_ms: int = 0,
@@ -61,7 +67,6 @@ class Cluster:
         measures: bool = False,
         key: Any = None,
         sticky: Sticky | None = None,
-        seed: int | None = None,
     ) -> None: ...
     @property
     def balancer(self) -> Balancer | None: ...

@@ -9,6 +9,7 @@ part with which weight, and new Balancers are built. Their measurements live in 
 Guards are told how attempts ended, and hold back endpoints or the whole cluster.
 """
 
+from libc.string cimport memset
 from libc.stdint cimport uint64_t
 
 from lbd.engine.endpoint cimport Balancer, Endpoint, Seat
@@ -39,39 +40,13 @@ cdef enum:
 cdef class Cluster(Handler):
     """Its endpoints change by discovery and reload, its selection with them; the rest is as compiled."""
 
-    def __cinit__(self, str name not None, endpoints, *, balancer_class, dict options=None, new_divide=None,
-                  Protocol protocol=None, bytes host=None, Reactor reactor=None, Shared shared=None, int worker=0,
-                  response_ms=0, body_ms=0, queue_ms=0, max_requests=0, Guard passive=None, Guard breaker=None,
-                  ConcurrencyLimit limiter=None, RetryPolicy retry=None, RetryBudget budget=None,
-                  failure_statuses=(502, 503, 504), bint measures=False, key=None, sticky=None,
-                  seed=None):
-        cdef int status
+    def __cinit__(self, str name not None, endpoints, *, Reactor reactor=None, Shared shared=None, int worker=0,
+                  seed=None, **settings):
         self.name = name
         self.highest = 1
-        for status in failure_statuses:
-            self.failure_statuses[status >> 3] |= 1 << (status & 7)
         self.endpoints = tuple(endpoints)
-        self.protocol = protocol
-        self.host = host
         self.reactor = reactor
         self.shared = shared
-        self.response_ms = response_ms
-        self.body_ms = body_ms
-        self.queue_ms = queue_ms
-        self.max_requests = max_requests
-        self.passive = passive
-        self.breaker = breaker
-        self.limiter = limiter
-        self.retry = retry
-        self.budget = budget
-        self.gated = (breaker is not None and breaker.gates) or limiter is not None or max_requests != 0
-        self.measures = measures or (passive is not None and passive.measures)
-        self.watched = passive is not None or breaker is not None or limiter is not None or self.measures
-        self.balancer_class = balancer_class
-        self.options = options or {}
-        self.new_divide = new_divide or (lambda: divide_plain)
-        self.key = key
-        self.sticky = sticky
         self.seed = (monotonic_us() if seed is None else <uint64_t> seed) | 1
         self.state = &self.own_state
         self.stats = &self.own_stats
@@ -80,12 +55,66 @@ cdef class Cluster(Handler):
             self.state = <ClusterState*> shared.find("cluster_state", name, sizeof(ClusterState), 0)
         self.timer.owner = <void*> self
         self.timer.bare = True
-        self.selection = Selection(self.new_divide())
         self.subsets = {}
+        self.configure(**settings)
+
+    def configure(self, *, balancer_class, dict options=None, new_divide=None, Protocol protocol=None, bytes host=None,
+                  response_ms=0, body_ms=0, queue_ms=0, max_requests=0, Guard passive=None, Guard breaker=None,
+                  ConcurrencyLimit limiter=None, RetryPolicy retry=None, RetryBudget budget=None,
+                  failure_statuses=(502, 503, 504), bint measures=False, key=None, sticky=None):
+        """All of its settings but its fallback. What is under way goes on, what is known of the endpoints is kept."""
+        cdef Selection selection
+        cdef Balancer part
+        cdef int status
+        for status in range(75):
+            self.failure_statuses[status] = 0
+        for status in failure_statuses:
+            self.failure_statuses[status >> 3] |= 1 << (status & 7)
+        self.protocol = protocol
+        self.host = host
+        self.response_ms = response_ms
+        self.body_ms = body_ms
+        self.queue_ms = queue_ms
+        self.max_requests = max_requests
+        self._forget_guards(passive, breaker)
+        self.passive = passive
+        self.breaker = breaker
+        self.limiter = limiter
+        self.retry = retry
+        self.budget = budget
+        self._look_at_gates()
+        self.measures = measures or (passive is not None and passive.measures)
+        self.watched = passive is not None or breaker is not None or limiter is not None or self.measures
+        self.balancer_class = balancer_class
+        self.options = options or {}
+        self.new_divide = new_divide or (lambda: divide_plain)
+        self.key = key
+        self.sticky = sticky
+        if self.selection is None:
+            self.selection = Selection(self.new_divide())
+        for selection in (self.selection, *self.subsets.values()):
+            selection.divide = self.new_divide()
+            for part in selection.parts:
+                part.basis = None                   # options may be others: build it anew
         for guard in (passive, breaker):
             if guard is not None:
                 guard.bind(self)
         self.refresh()
+
+    def _forget_guards(self, Guard passive, Guard breaker):
+        """What a guard that goes has said counts no more."""
+        cdef Endpoint endpoint
+        if self.passive is not None and passive is None:
+            for endpoint in self.endpoints:
+                memset(&endpoint.state.ejection, 0, sizeof(endpoint.state.ejection))
+        if self.breaker is not None and (breaker is None or breaker.gates != self.breaker.gates):
+            memset(&self.state.breaker, 0, sizeof(self.state.breaker))
+            for endpoint in self.endpoints:
+                memset(&endpoint.state.breaker, 0, sizeof(endpoint.state.breaker))
+
+    def _look_at_gates(self):
+        self.gated = ((self.breaker is not None and self.breaker.gates) or self.limiter is not None
+                      or self.max_requests != 0 or self.fallback is not None or self.fallback_respond is not None)
 
     def __dealloc__(self):
         timer_unlink(&self.timer)
@@ -101,10 +130,10 @@ cdef class Cluster(Handler):
         return self.selection.parts[0] if self.selection.parts else None
 
     def set_fallback(self, Cluster cluster, respond):
-        """What serves while this cluster cannot: another cluster, or a Respond."""
+        """What serves while this cluster cannot: another cluster, or a Respond; None, None: nothing does."""
         self.fallback = cluster
         self.fallback_respond = respond
-        self.gated = True
+        self._look_at_gates()
 
     def subset(self, dict labels):
         """The Selection of the endpoints that carry all of these labels; made at first use."""

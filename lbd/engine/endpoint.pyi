@@ -39,7 +39,13 @@ class Endpoint:
     ) -> None: ...
     def resolve(self, host: str, port: int) -> None: ...
     def reconfigure(
-        self, *, weight: int, priority: int, labels: dict[str, str], address: str | None = None
+        self,
+        *,
+        weight: int,
+        priority: int,
+        labels: dict[str, str],
+        address: str | None = None,
+        foreign: bool = False,
     ) -> None: ...
     @property
     def quiet(self) -> bool: ...

@@ -48,7 +48,8 @@ cdef class Endpoint:
         self.pool.set_address(host, port)
         self.resolved = True
 
-    def reconfigure(self, *, unsigned int weight, unsigned int priority, dict labels, str address=None):
+    def reconfigure(self, *, unsigned int weight, unsigned int priority, dict labels, str address=None,
+                    bint foreign=False):
         """Take over settings that changed without a new identity. address: as configured; see `resolve` as well."""
         self.address = address or self.address
         self.configured_weight = weight
@@ -56,6 +57,7 @@ cdef class Endpoint:
         self.labels = labels
         self.zone = labels.get("zone", "")
         self.region = labels.get("region", "")
+        self.foreign = foreign
 
     @property
     def quiet(self):

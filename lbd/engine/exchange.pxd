@@ -123,6 +123,7 @@ cdef class Exchange(Waiter):
     cdef int grow_head(self, size_t room) except -1
     cdef int take_inline(self, const char* p, size_t n) except -1
     cdef uint64_t within_deadline(self, uint64_t after_ms) noexcept
+    cdef uint64_t body_wait(self) noexcept
     cdef bint past_deadline(self) noexcept
     cdef int start(self) except -1
     cdef uint64_t response_wait(self) noexcept

@@ -320,10 +320,14 @@ cdef class Exchange(Waiter):
 
     cdef uint64_t response_wait(self) noexcept:
         """How long this attempt may wait for the head of its response."""
-        cdef uint64_t after = self.route.response_ms
+        cdef uint64_t after = self.route.response_ms or self.cluster.response_ms
         if self.retry is not None and self.retry.try_ms and (after == 0 or self.retry.try_ms < after):
             after = self.retry.try_ms
         return self.within_deadline(after)
+
+    cdef uint64_t body_wait(self) noexcept:
+        """How long the endpoint may pause within a body."""
+        return self.within_deadline(self.route.body_ms or self.cluster.body_ms)
 
     # another attempt ---------------------------------------------------------------------------------------------
 

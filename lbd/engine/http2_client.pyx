@@ -229,7 +229,7 @@ cdef class ClientStream(Upstream):
             return WRITE_BLOCKED
         if result == WRITE_BLOCKED:
             self.waits = True
-            timer_set(&self.session.stream.reactor.wheel, &self.timer, x.within_deadline(x.route.body_ms))
+            timer_set(&self.session.stream.reactor.wheel, &self.timer, x.body_wait())
         elif not self.begun:
             timer_set(&self.session.stream.reactor.wheel, &self.timer, 0)
         return result
@@ -348,7 +348,7 @@ cdef class ClientStream(Upstream):
                 timer_set(&self.session.stream.reactor.wheel, &self.timer, 0)
                 return 0
             if buffer_len(&self.inbuf) == 0:
-                timer_set(&self.session.stream.reactor.wheel, &self.timer, x.within_deadline(x.route.body_ms))
+                timer_set(&self.session.stream.reactor.wheel, &self.timer, x.body_wait())
                 return 0
         return 0
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from lbd.engine.cluster import Cluster
 from lbd.engine.exchange import AccessLog
@@ -18,12 +19,11 @@ class Listener:
     well_known: dict[bytes, bytes] | None
     on_refused: Callable[[str, str, str, str], None] | None
     def __init__(
+        self, name: str, reactor: Reactor, *, shared: Shared, worker: int = 0, **settings: Any
+    ) -> None: ...
+    def configure(
         self,
-        name: str,
-        reactor: Reactor,
         *,
-        shared: Shared,
-        worker: int = 0,
         router: Router | None = None,
         cluster: Cluster | None = None,
         access_log: AccessLog | None = None,

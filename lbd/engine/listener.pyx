@@ -31,19 +31,28 @@ cdef class Guest(Handler):
 cdef class Listener:
     """Settings in engine units: milliseconds (0 = none), bytes (-1 = none), bytes for text."""
 
-    def __cinit__(self, str name not None, Reactor reactor not None, *, Shared shared, int worker=0,
-                  Router router=None, Cluster cluster=None, access_log=None,
+    def __cinit__(self, str name not None, Reactor reactor not None, *, Shared shared, int worker=0, **settings):
+        self.name = name
+        self.reactor = reactor
+        self.stats = <ListenerStats*> shared.find("listener", name, sizeof(ListenerStats), worker)
+        if settings.get("router") is not None:
+            self.unrouted = Route("-", shared=shared, listener=name, worker=worker)
+        self.acceptors = []
+        self.blocks = <void**> PyMem_Malloc(FREE_BLOCKS * sizeof(void*))
+        if self.blocks == NULL:
+            raise MemoryError
+        self.configure(**settings)
+
+    def configure(self, *, Router router=None, Cluster cluster=None, access_log=None,
                   head_ms=10000, body_ms=30000, idle_ms=75000, write_ms=30000, tunnel_ms=3600000,
                   request_line=8192, head=32768, fields=100, body=-1, connections=20000,
                   body_rate=0, bint keep_underscore=False, int path_mode=PATH_NORMALIZE, trusted=(), trailers=(),
                   bytes authority=b"localhost", ServerTls tls=None, proxy_sources=(), handshake_ms=10000,
                   bytes hsts=None, Respond redirect=None, dict http2=None, bint rfc7239=False):
-        self.name = name
-        self.reactor = reactor
+        """All of its settings. Connections that are open go by them from their next step on; their TLS stays as it is."""
         self.router = router
         self.cluster = cluster
         self.access_log = access_log
-        self.stats = <ListenerStats*> shared.find("listener", name, sizeof(ListenerStats), worker)
         self.head_ms = head_ms
         self.body_ms = body_ms
         self.idle_ms = idle_ms
@@ -57,8 +66,6 @@ cdef class Listener:
         self.max_connections = connections
         self.body_rate = body_rate
         self.wants_head = access_log is not None and access_log.wants_head
-        if router is not None:
-            self.unrouted = Route("-", shared=shared, listener=name, worker=worker)
         self.path_mode = path_mode
         self.trusted = network_table(trusted)
         self.proxy_sources = network_table(proxy_sources) if proxy_sources else None
@@ -79,10 +86,8 @@ cdef class Listener:
             self.http2.glitches = http2["glitches"]
         self.trailers = frozenset(name.lower().encode() for name in trailers)
         self.authority = authority
-        self.acceptors = []
-        self.blocks = <void**> PyMem_Malloc(FREE_BLOCKS * sizeof(void*))
-        if self.blocks == NULL:
-            raise MemoryError
+        if self.paused and self.n_connections < self.max_connections:
+            self.resume_accept()
 
     def __dealloc__(self):
         while self.n_blocks:

@@ -64,6 +64,7 @@ cdef class SharedConnection(PooledConnection):
 
 cdef class Protocol:
     cdef readonly str name
+    cdef readonly object key            # protocols with the same one are the same
 
     cdef PooledConnection new_connection(self)
 
@@ -81,6 +82,7 @@ cdef class ConnectionPool(Handler):
     cdef uint32_t open, idle_count, queue_len
     cdef uint32_t max_open, max_idle, max_queue, max_requests
     cdef uint64_t connect_ms, idle_ms, lifetime_ms
+    cdef tuple manner                   # how connections are made
     cdef IdleLimit idle_limit
     cdef bint learns                    # idle_limit
     cdef void* witness                  # an idle connection that shows how long the endpoint keeps it (borrowed), or NULL

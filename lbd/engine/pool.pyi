@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 from lbd.engine.reactor import Reactor
 from lbd.engine.tls import ClientTls
@@ -9,11 +10,9 @@ class Protocol:
 class ConnectionPool:
     on_problem: Callable[[str], None] | None
     on_connect_failed: Callable[[], None] | None
-    def __init__(
+    def __init__(self, reactor: Reactor, host: str | None, port: int, **settings: Any) -> None: ...
+    def configure(
         self,
-        reactor: Reactor,
-        host: str | None,
-        port: int,
         *,
         max_open: int,
         max_idle: int,

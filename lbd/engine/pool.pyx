@@ -246,36 +246,40 @@ cdef class ConnectionPool(Handler):
     """Limits come from compile: counts, and milliseconds (0 = none). `warm` connections are kept ready, if there is a
     protocol to open them with."""
 
-    def __cinit__(self, Reactor reactor not None, host, int port, *, unsigned int max_open, unsigned int max_idle,
-                  unsigned int max_queue, unsigned int max_requests, connect_ms, idle_ms, lifetime_ms,
-                  ClientTls tls=None, bytes tls_name=b"", bint tls_name_is_ip=False, int proxy_version=0,
-                  unsigned int keepalive_s=0, unsigned int user_timeout_ms=0, bytes congestion=None,
-                  bint fast_open=False, bint learn_idle=True, unsigned int warm=0, Protocol protocol=None):
+    def __cinit__(self, Reactor reactor not None, host, int port, **settings):
         self.reactor = reactor
         self.timer.owner = <void*> self
         self.timer.bare = True
         self.queue = WaitQueue.__new__(WaitQueue)
-        self.idle_limit = IdleLimit(idle_ms)
+        self.configure(**settings)
+        if host is not None:
+            self.set_address(host, port)
+
+    def configure(self, *, unsigned int max_open, unsigned int max_idle, unsigned int max_queue,
+                  unsigned int max_requests, connect_ms, idle_ms, lifetime_ms, ClientTls tls=None, bytes tls_name=b"",
+                  bint tls_name_is_ip=False, int proxy_version=0, unsigned int keepalive_s=0,
+                  unsigned int user_timeout_ms=0, bytes congestion=None, bint fast_open=False, bint learn_idle=True,
+                  unsigned int warm=0, Protocol protocol=None):
+        """All of its settings. Connections that would not be made so any more are not used again: idle ones close now, the
+        others when what is under way on them has finished."""
+        cdef tuple manner = (tls, tls_name, tls_name_is_ip, proxy_version, keepalive_s, user_timeout_ms, congestion,
+                             fast_open, None if protocol is None else protocol.key)
+        if self.idle_limit is None or self.idle_ms != <uint64_t> idle_ms or self.learns != learn_idle:
+            self.idle_limit = IdleLimit(idle_ms)
         self.learns = learn_idle
         self.protocol = protocol
         self.warm = 0 if protocol is None or proxy_version else min(warm, max_idle)
-        self.max_open = max_open
-        self.max_idle = max_idle
-        self.max_queue = max_queue
-        self.max_requests = max_requests
-        self.connect_ms = connect_ms
-        self.idle_ms = idle_ms
-        self.lifetime_ms = lifetime_ms
-        self.tls = tls
-        self.tls_name = tls_name
-        self.tls_name_is_ip = tls_name_is_ip
+        self.max_open, self.max_idle, self.max_queue, self.max_requests = max_open, max_idle, max_queue, max_requests
+        self.connect_ms, self.idle_ms, self.lifetime_ms = connect_ms, idle_ms, lifetime_ms
+        self.tls, self.tls_name, self.tls_name_is_ip = tls, tls_name, tls_name_is_ip
         self.proxy_version = proxy_version
-        self.keepalive_s = keepalive_s
-        self.user_timeout_ms = user_timeout_ms
-        self.congestion = congestion
-        self.fast_open = fast_open
-        if host is not None:
-            self.set_address(host, port)
+        self.keepalive_s, self.user_timeout_ms = keepalive_s, user_timeout_ms
+        self.congestion, self.fast_open = congestion, fast_open
+        if manner != self.manner:
+            self.manner = manner
+            self.one_each = False
+            self.era += 1
+            self._let_go()
 
     def set_address(self, str host not None, int port):
         """Where to connect: an IP literal, or `unix:` and a path. Connections to a former address are not used again: idle

@@ -56,7 +56,7 @@ cdef class Route:
 
 
 cdef class Router:
-    cdef readonly tuple routes
+    cdef dict known
     cdef Route only                     # the one route without matchers, or None
     cdef ByteMap hosts                  # exact -> root node
     cdef ByteMap wildcards              # suffix with its dot -> root node

@@ -56,7 +56,10 @@ Segment = bytes | tuple[str, bytes]
 class Router:
     routes: tuple[Route, ...]
     def __init__(
-        self, entries: Iterable[tuple[bytes | None, Sequence[Segment] | None, bool, Route]]
+        self, entries: Iterable[tuple[bytes | None, Sequence[Segment] | None, bool, Route]] = ()
+    ) -> None: ...
+    def add(
+        self, host: bytes | None, segments: Sequence[Segment] | None, below: bool, route: Route
     ) -> None: ...
     def explain(
         self, raw_head: bytes, client: str = "127.0.0.1", *, path_mode: int = 0

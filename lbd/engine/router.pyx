@@ -45,7 +45,8 @@ cdef class Respond:
 
 
 cdef class Route:
-    """Where a request goes and under which limits. Times in milliseconds (0 = none), sizes in bytes (-1 = none)."""
+    """Where a request goes and under which limits. Times in milliseconds (0 = none, or the
+    cluster's), sizes in bytes (-1 = none)."""
 
     def __cinit__(self, str name not None, *, int rank=0, matchers=(), Cluster cluster=None, Respond respond=None,
                   dict labels=None, RetryPolicy retry=None, int urgency=1, captures=(), source=None,
@@ -124,23 +125,23 @@ cdef class Router:
     segments: list of bytes (literal) or (capture name, suffix bytes); None with below=True is every path.
     """
 
-    def __init__(self, entries):
-        entries = sorted(entries, key=lambda entry: entry[3].rank)
-        self.routes = tuple(dict.fromkeys(entry[3] for entry in entries))
+    def __init__(self, entries=()):
+        self.known = {}
         self.hosts = ByteMap()
         self.wildcards = ByteMap()
         self.edges = ByteMap()
         self.nodes = []
         self.any_host = -1
-        if len(entries) == 1:
-            host, segments, below, route = entries[0]
-            if host is None and not segments and below and not route.matchers:
-                self.only = route
-        for entry in entries:
-            self._add(*entry)
+        for entry in sorted(entries, key=lambda entry: entry[3].rank):
+            self.add(*entry)
 
     def __repr__(self):
-        return f"<Router routes={len(self.routes)} nodes={len(self.nodes)}>"
+        return f"<Router routes={len(self.known)} nodes={len(self.nodes)}>"
+
+    @property
+    def routes(self):
+        """By rank."""
+        return tuple(self.known)
 
     def _new_node(self):
         self.nodes.append(Node())
@@ -180,9 +181,15 @@ cdef class Router:
         node.templates.sort(key=lambda t: -len(t[0]))
         return child
 
-    def _add(self, host, segments, below, Route route):
+    def add(self, host, segments, below, Route route):
+        """One more way to a route, of a higher rank than those before; for those who make a Router little by little."""
         cdef Node node
-        cdef int32_t at = self._root(host)
+        cdef int32_t at
+        self.only = None
+        if not self.nodes and host is None and not segments and below and not route.matchers:
+            self.only = route
+        self.known[route] = None
+        at = self._root(host)
         for segment in (None, *(segments or ())):
             if segment is not None:
                 at = self._child(at, segment)

@@ -46,7 +46,7 @@ cdef class Sticky:
             if sessions & (sessions - 1) or sessions < WAYS:
                 raise ValueError("sessions must be a power of two")
             self.mask = sessions // WAYS - 1
-            self.table = <Session*> shared.find("sessions", cluster, sessions * sizeof(Session), 0)
+            self.table = <Session*> shared.find("sessions", f"{cluster}/{sessions}", sessions * sizeof(Session), 0)
 
     def __repr__(self):
         return f"<Sticky {self.source!r}>"

@@ -54,7 +54,7 @@ cdef class Http1(Protocol):
     """The protocol object of clusters that speak HTTP/1.1."""
 
     def __cinit__(self):
-        self.name = "http1"
+        self.name = self.key = "http1"
 
     cdef PooledConnection new_connection(self):
         return Http1Upstream.__new__(Http1Upstream)
@@ -150,7 +150,7 @@ cdef class Http1Upstream(Upstream):
         return 0
 
     cdef uint64_t _body_ms(self, Exchange x) noexcept:
-        return x.within_deadline(x.route.body_ms)
+        return x.body_wait()
 
     # events ------------------------------------------------------------------------------------------------------
 

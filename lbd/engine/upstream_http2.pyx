@@ -43,6 +43,7 @@ cdef class Http2(Protocol):
         self.name = "auto" if may_be_http1 else "http2"
         self.streams = streams
         self.may_be_http1 = may_be_http1
+        self.key = (self.name, streams)
 
     cdef PooledConnection new_connection(self):
         cdef Http2Upstream made = Http2Upstream.__new__(Http2Upstream)

@@ -15,6 +15,7 @@ from lbd.engine.guard cimport OUTCOME_FAILED, ConcurrencyLimit
 
 cdef enum:
     LONG_ROUNDS = 100           # the long average spans about so many rounds
+    FIRST_ROUNDS = 10           # of which it is the plain mean
     ROUND_LEAST = 10            # samples, fewer make no round
 
 cdef double SMOOTHING = 0.2
@@ -75,12 +76,12 @@ cdef class Gradient(ConcurrencyLimit):
 
     cdef void _learn(self, double short_us) noexcept:
         """The long average. It follows a lasting rise slowly, and a fall at once, so that a bad time is soon forgotten."""
-        if self.rounds < LONG_ROUNDS:
+        if self.rounds < FIRST_ROUNDS:
             self.rounds += 1            # until then the mean of all, so that the first one does not stand for what is usual
         if self.long_us > 2 * short_us:
             self.long_us *= 0.95
         else:
-            self.long_us += (short_us - self.long_us) / self.rounds
+            self.long_us += (short_us - self.long_us) / (self.rounds if self.rounds < FIRST_ROUNDS else LONG_ROUNDS)
 
     # the same for tests and the simulator
     def sample(self, double seconds, unsigned int active, double now, bint failed=False):

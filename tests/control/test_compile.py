@@ -9,7 +9,8 @@ from control.worlds import CONFIG, compiled
 
 from lbd import registry
 from lbd.config import schema
-from lbd.control.compile import URGENCIES, build_router, milliseconds, routes_of
+from lbd.control.clusters import milliseconds
+from lbd.control.listeners import URGENCIES, build_router, routes_of
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ class World:
         self.membership = Membership(
             self.cluster,
             self.runtime.makers["app"],
+            tuple(Member.of(endpoint) for endpoint in config.clusters[0].endpoints),
             self.names,  # type: ignore[arg-type]
             self.retired,
             self.log,

@@ -7,7 +7,7 @@ from typing import Any
 from harness.messages import head
 
 from lbd.config import schema
-from lbd.control.compile import build_router
+from lbd.control.listeners import build_router
 from lbd.engine.router import Router
 
 ANSWER = {"status": 204}

@@ -143,7 +143,7 @@ def test_limit_falls_while_the_endpoint_is_slow() -> None:
     ):
         done = [pool.submit(load, lbd) for _ in range(20)]
         try:
-            eventually(lambda: limit(lbd) >= 36, "rounds show what is usual", timeout=4 * TIMEOUT)
+            eventually(lambda: limit(lbd) >= 39, "rounds show what is usual", timeout=4 * TIMEOUT)
             app.seconds = 0.3
             eventually(lambda: limit(lbd) < 20, "it falls", timeout=4 * TIMEOUT)
             eventually(lambda: 503 in statuses, "requests are shed", timeout=4 * TIMEOUT)
