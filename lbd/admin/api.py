@@ -43,31 +43,31 @@ class Unknown(Exception):
     """Nothing has the name that was asked for; str() says so."""
 
 
-def build_api(config: schema.Config, worker: views.Administered, log: Log) -> FastAPI:
+def build_api(worker: views.Administered, log: Log) -> FastAPI:
     """The application. Its handlers run on the worker's loop: each is short."""
     api = FastAPI(title="lbd admin API", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     _answer_errors(api)
     _add_documents(api)
-    _add_reading(api, config, worker)
+    _add_reading(api, worker)
     _add_changes(api, worker, log)
     return api
 
 
-def _add_reading(api: FastAPI, config: schema.Config, worker: views.Administered) -> None:
-    settings = {setting.name: setting for setting in config.clusters}
+def _add_reading(api: FastAPI, worker: views.Administered) -> None:
 
     @api.get("/api/info", responses={200: {"model": views.Info}})
     async def info() -> JSONResponse:
         """Which lbd this is."""
-        return JSONResponse(views.view_info(config, worker))
+        return JSONResponse(views.view_info(worker))
 
     @api.get("/api/clusters", responses={200: {"model": list[views.ClusterView]}})
     async def clusters() -> JSONResponse:
         """All clusters, without their endpoints."""
         return JSONResponse(
             [
-                views.view_cluster(worker.shared, settings[cluster.name], cluster)
-                for cluster in clusters_of(worker).values()
+                views.view_cluster(worker.shared, setting, cluster)
+                for setting in worker.config.clusters
+                if (cluster := clusters_of(worker).get(setting.name)) is not None
             ]
         )
 
@@ -75,7 +75,7 @@ def _add_reading(api: FastAPI, config: schema.Config, worker: views.Administered
     async def cluster(cluster: str) -> JSONResponse:
         """A cluster with its endpoints."""
         found = find_cluster(worker, cluster)
-        view = views.view_cluster(worker.shared, settings[found.name], found)
+        view = views.view_cluster(worker.shared, setting_of(worker, found.name), found)
         view["endpoints"] = [
             views.view_endpoint(worker.shared, found, endpoint) for endpoint in found.endpoints
         ]
@@ -115,6 +115,11 @@ def apply(states: views.Setter, cluster: Cluster, endpoint: Endpoint, change: vi
         states.set_state(cluster, endpoint, change.state)
         said.append(f"state {before} -> {endpoint.admin}")
     return said
+
+
+def setting_of(worker: views.Administered, name: str) -> schema.Cluster:
+    """The setting of a cluster that serves."""
+    return next(setting for setting in worker.config.clusters if setting.name == name)
 
 
 def clusters_of(worker: views.Administered) -> dict[str, Cluster]:

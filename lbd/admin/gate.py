@@ -50,10 +50,14 @@ class Gate:
     """An ASGI application."""
 
     def __init__(self, settings: schema.Admin, pages: Pages, api: App) -> None:
-        self._token = settings.token.get_secret_value().encode() if settings.token is not None else None
-        self._bind_host = split_address(settings.bind)[0]
         self._pages = pages
         self._api = api
+        self.configure(settings)
+
+    def configure(self, settings: schema.Admin) -> None:
+        """Whom it lets in, from the next request on."""
+        self._token = settings.token.get_secret_value().encode() if settings.token is not None else None
+        self._bind_host = split_address(settings.bind)[0]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Still percent-encoded: names of endpoints may have slashes.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lbd.config import schema
 from lbd.observe.metrics import Exposition, Observed
 
 TEXT = "text/plain; charset=utf-8"
@@ -15,9 +14,9 @@ Answer = tuple[int, str, bytes]
 class Pages:
     """Path -> status, content type and body."""
 
-    def __init__(self, config: schema.Config, worker: Observed) -> None:
+    def __init__(self, worker: Observed) -> None:
         self.worker = worker
-        self.exposition = Exposition(config, worker)
+        self.exposition = Exposition(worker)
 
     def answer(self, path: str) -> Answer:
         if path == "/metrics":

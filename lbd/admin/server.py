@@ -31,30 +31,55 @@ LONGEST_HEAD = 16384
 TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
+class AdminServer:
+    """The admin listener of one lbd, wherever it is bound."""
+
+    def __init__(self, setting: schema.Admin, worker: Administered) -> None:
+        self._gate = Gate(setting, Pages(worker), build_api(worker, worker.log))
+        _log_to(worker.log)
+        self._settings = UvicornConfig(
+            self._gate,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(REQUEST_SECONDS),
+            h11_max_incomplete_event_size=LONGEST_HEAD,
+        )
+        self._settings.load()
+        self._state = ServerState()
+        self.server: asyncio.Server | None = None
+
+    async def serve(self, setting: schema.Admin, listening: socket.socket | None = None) -> None:
+        """As this setting says from now on. listening: another socket in place of the present one, which is
+        owned from here on. Requests under way are answered."""
+        self._gate.configure(setting)
+        if listening is None:
+            return
+        before = self.server
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if listening.family == socket.AF_UNIX else loop.create_server
+        self.server = await create(lambda: AdminConnection(self._settings, self._state), sock=listening)
+        if before is not None:
+            before.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+
 async def start_admin(
     config: schema.Config, worker: Administered, listening: socket.socket
-) -> asyncio.Server:
+) -> AdminServer:
     """Serve on a listening socket, which is owned from here on."""
     assert config.admin is not None
-    log = worker.log
-    gate = Gate(config.admin, Pages(config, worker), build_api(config, worker, log))
-    _log_to(log)
-    settings = UvicornConfig(
-        gate,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        timeout_keep_alive=int(REQUEST_SECONDS),
-        h11_max_incomplete_event_size=LONGEST_HEAD,
-    )
-    settings.load()
-    state = ServerState()
-    loop = asyncio.get_running_loop()
-    create = loop.create_unix_server if listening.family == socket.AF_UNIX else loop.create_server
-    return await create(lambda: AdminConnection(settings, state), sock=listening)
+    made = AdminServer(config.admin, worker)
+    await made.serve(config.admin, listening)
+    return made
 
 
 class AdminConnection(H11Protocol):

@@ -132,6 +132,12 @@ class Setter(Protocol):
     async def save(self) -> bool: ...
 
 
+class Reloads(Protocol):
+    """What is asked for of a Reloader."""
+
+    async def reload_and_say(self) -> Any: ...
+
+
 class Administered(Observed, Protocol):
     """What is read, and asked for, of a worker."""
 
@@ -139,6 +145,8 @@ class Administered(Observed, Protocol):
     def log(self) -> Log: ...
     @property
     def states(self) -> Setter: ...
+    @property
+    def reloader(self) -> Reloads | None: ...
 
 
 def view_endpoint(shared: Shared, cluster: Cluster, endpoint: Endpoint) -> dict[str, Any]:
@@ -198,19 +206,19 @@ def view_cluster(shared: Shared, setting: schema.Cluster, cluster: Cluster) -> d
     }
 
 
-def view_info(config: schema.Config, worker: Administered) -> dict[str, Any]:
+def view_info(worker: Administered) -> dict[str, Any]:
     """As Info."""
     clusters = worker.runtime.clusters.values() if worker.runtime is not None else ()
     return {
         "name": "lbd",
         "version": __version__,
-        "environment": config.environment,
+        "environment": worker.config.environment,
         "workers": worker.shared.workers,
         "pid": os.getpid(),
         "started": round(STARTED, 3),
         "draining": worker.draining,
         "counts": {
-            "listeners": len(config.listeners),
+            "listeners": len(worker.config.listeners),
             "clusters": len(clusters),
             "endpoints": sum(len(cluster.endpoints) for cluster in clusters),
         },

@@ -44,6 +44,7 @@ class Checks:
         """Check the cluster's endpoints from now on; again when its endpoints have changed."""
         check = setting.health_check
         if check is None:
+            self.forget(cluster)
             return
         unchecked = {e.name or e.address for e in setting.endpoints if not e.health_check}
         wanted = [endpoint for endpoint in cluster.endpoints if endpoint.name not in unchecked]
@@ -58,6 +59,13 @@ class Checks:
             made = self.running[endpoint] = self._make(setting, check, cluster, endpoint)
             made.start(spread * number // len(fresh))
         cluster.changed()
+
+    def forget(self, cluster: Cluster) -> None:
+        """Check its endpoints no more."""
+        for endpoint, running in list(self.running.items()):
+            if running.cluster is cluster:
+                running.stop()
+                del self.running[endpoint]
 
     def stop(self) -> None:
         """End all checks."""

@@ -16,7 +16,7 @@ from lbd.config.balancer import BalancerChoice
 from lbd.config.key import SOURCE, KeyChoice
 from lbd.config.units import is_ip, split_address
 from lbd.control.resilience import adaptive_limit, breaker, divider, passive_guard
-from lbd.control.tls import client_tls
+from lbd.control.tls import client_tls, client_tls_inputs
 from lbd.discovery.member import Member
 from lbd.engine.endpoint import Balancer, Endpoint
 from lbd.engine.key import KeySource
@@ -194,16 +194,17 @@ def pool_settings(setting: schema.Cluster, member: Member, tls: ClientTls | None
 
 def pool_maker(reactor: Reactor) -> PoolMaker:
     """Makes pools without an address, which get theirs later. Pools of one cluster share its TLS context."""
-    known: dict[str, ClientTls] = {}
+    known: dict[str, tuple[dict[str, Any], ClientTls]] = {}
 
     def make(setting: schema.Cluster, address: str) -> ConnectionPool:
-        if setting.tls is not None and setting.name not in known:
-            known[setting.name] = client_tls(setting)
-        tls = known[setting.name] if setting.tls is not None else None
-        member = Member(address)
-        return ConnectionPool(
-            reactor, None, split_address(address)[1], **pool_settings(setting, member, tls)
-        )
+        tls = None
+        if setting.tls is not None:
+            inputs = client_tls_inputs(setting)
+            if setting.name not in known or known[setting.name][0] != inputs:
+                known[setting.name] = (inputs, client_tls(setting, inputs))
+            tls = known[setting.name][1]
+        settings = pool_settings(setting, Member(address), tls)
+        return ConnectionPool(reactor, None, split_address(address)[1], **settings)
 
     return make
 

@@ -12,7 +12,7 @@ name too, so that numbers go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +85,7 @@ class Compiled:
     new_clusters: set[str] = field(default_factory=set)
     new_listeners: set[str] = field(default_factory=set)
 
-    def adopt(self) -> Iterator[None]:
+    def adopt(self) -> Steps[None]:
         """Put it in force, a little at a time. Endpoints are the business of whoever knows the members."""
         runtime = self.runtime
         for name, settings in self.clusters.items():
@@ -122,8 +122,7 @@ def compile_runtime(
     `now`: Unix time. TlsSettingError for files that TLS needs and that cannot be used."""
     place = Place(reactor, shared, open_log, worker, ticket_secret)
     compiled = finish(compile_steps(config, None, place, addresses, now))
-    for _ in compiled.adopt():
-        pass
+    finish(compiled.adopt())
     return compiled.runtime
 
 

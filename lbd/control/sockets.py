@@ -39,7 +39,7 @@ def listen(
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _set_options(made, address, options)
+        apply_options(made, address, options)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not host else 1)
         made.bind((("127.0.0.1" if host == "localhost" else host) or "::", port))
@@ -53,19 +53,32 @@ def listen(
     return made
 
 
-def _set_options(made: socket.socket, address: str, options: transport.SocketOptions | None) -> None:
-    """Options of listeners. BindError for a congestion control that the kernel does not offer."""
-    if options is None:
+def apply_options(
+    made: socket.socket,
+    address: str,
+    options: transport.SocketOptions | None,
+    *,
+    dry_run: bool = False,
+) -> None:
+    """All options of a listener, which sockets that it accepts inherit. BindError for a congestion control
+    that the kernel does not offer; a dry run only finds that out."""
+    if made.family == socket.AF_UNIX:
         return
-    if options.keepalive is not None:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, math.ceil(options.keepalive))
-    if options.user_timeout is not None:
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(options.user_timeout * 1000))
-    if options.fast_open:
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, options.fast_open)
+    options = options or transport.SocketOptions()
+    if dry_run:
+        if options.congestion is not None:
+            with _new_socket(made.family) as probe:
+                try_congestion(probe, options.congestion, f"cannot listen on {address}")
+        return
     if options.congestion is not None:
         try_congestion(made, options.congestion, f"cannot listen on {address}")
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.keepalive is not None)
+    if options.keepalive is not None:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, math.ceil(options.keepalive))
+    user_timeout_ms = math.ceil((options.user_timeout or 0) * 1000)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+    if options.fast_open:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, options.fast_open)
 
 
 def try_congestion(made: socket.socket, name: str, what: str) -> None:

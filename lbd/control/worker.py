@@ -6,12 +6,10 @@ In this version it is also the control plane's process (design, section 3): both
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
-import socket
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,23 +18,24 @@ from lbd.config import schema
 from lbd.control.certs.offloop import off_loop
 from lbd.control.checks import Checks
 from lbd.control.clusters import pool_maker
-from lbd.control.compile import Runtime, compile_runtime
+from lbd.control.compile import Compiled, Place, Runtime, compile_steps
 from lbd.control.endpoint_states import EndpointStates
 from lbd.control.events import ClusterEvents
-from lbd.control.sockets import bound_address, listen, unlink_unix
+from lbd.control.leaving import Leaving
+from lbd.control.listening import Listening
+from lbd.control.steps import finish
 from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
 from lbd.discovery.discovery import Discovery
-from lbd.engine.acceptor import Acceptor
 from lbd.engine.accesslog import LogWriter
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.reactor import Reactor
 from lbd.engine.shared import Shared
-from lbd.engine.tls import ServerTls
 from lbd.observe.log import Log
 
 if TYPE_CHECKING:
     from lbd.control.certs.keeper import CertificateKeeper
+    from lbd.control.reload import Reloader
 
 DRAIN_POLL_SECONDS = 0.02
 RESERVED_FDS = 192
@@ -53,16 +52,23 @@ class Worker:
         self.shared = shared
         self.reactor = Reactor(asyncio.get_running_loop(), self._on_fault)
         self.runtime: Runtime | None = None
-        self.acceptors: list[Acceptor] = []
+        self.listening = Listening(log)
         self.draining = False
-        self.keeper = _keeper(config, log)
-        self.checks: Checks | None = None
+        self.keeper = make_keeper(config, log)
+        self.checks = Checks(self.reactor, pool_maker(self.reactor))
         self.discovery = Discovery(config, log, off_loop)
         self.states = EndpointStates(log, state_directory)
+        self.leaving = Leaving(log)
+        self.reloader: Reloader | None = None  # set by whoever knows where the configuration comes from
         self._rotating: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Worker listeners={len(self.acceptors)} {self.reactor!r}>"
+        return f"<Worker {self.listening!r} {self.reactor!r}>"
+
+    @property
+    def place(self) -> Place:
+        """Where Runtimes are compiled for."""
+        return Place(self.reactor, self.shared, LogWriter, ticket_secret=self.shared.secret)
 
     async def start(self) -> None:
         """Compile, bind everything, then accept; an error leaves nothing half open. Raises BindError."""
@@ -79,72 +85,77 @@ class Worker:
         addresses = await self.discovery.begin()
         if self.keeper is not None:
             self.keeper.load()
-        self.runtime = compile_runtime(
-            self.config,
-            self.reactor,
-            self.shared,
-            addresses,
-            open_log=LogWriter,
-            ticket_secret=self.shared.secret,
-            now=time.time(),
-        )
-        self._watch_problems(self.runtime)
-        self._restore_states(self.runtime)
-        self._bind(self.runtime)
-        self._start_tls(self.runtime)
-        self._start_checks(self.runtime)
+        compiled = finish(compile_steps(self.config, None, self.place, addresses, time.time()))
+        sockets = self.listening.prepare(self.config)
+        finish(compiled.adopt())
+        self.runtime = compiled.runtime
+        self.states.load()
+        self.take_over(compiled)
+        self.listening.adopt(self.config, self.runtime.listeners, sockets)
+        self.start_tls()
         self.reactor.start()
         self.discovery.attach(
             self.runtime.clusters, self.runtime.makers, self.shared, on_added=self._on_added
         )
+        for cluster in self.runtime.clusters.values():
+            self._follow(cluster)
+        self._rotating = asyncio.create_task(self._rotate_tickets())
 
-    def _watch_problems(self, runtime: Runtime) -> None:
-        """Let the engine say what it can only say in passing."""
+    def take_over(self, compiled: Compiled) -> None:
+        """Look after what a Runtime that serves from now on has brought."""
+        runtime = compiled.runtime
         for listener in runtime.listeners.values():
             listener.on_refused = self._on_refused if self.log.shows("debug") else None
-        for cluster in runtime.clusters.values():
+        for name in compiled.new_clusters:
+            cluster = runtime.clusters[name]
             for endpoint in cluster.endpoints:
                 self._watch_endpoint(cluster, endpoint)
-        for setting in self.config.clusters:
+            # what operators set before the restart, before anything is served
+            restored = [self.states.restore(cluster, endpoint) for endpoint in cluster.endpoints]
+            if any(restored):
+                cluster.refresh()
+        for setting in runtime.config.clusters:
             if setting.tls is not None and setting.tls.insecure_skip_verify:
                 self.log.warning(
                     f"cluster {setting.name}: certificates are not verified (insecure_skip_verify)"
                 )
-        for listener_setting in self.config.listeners:
+        for listener_setting in runtime.config.listeners:
             if listener_setting.tls is not None and listener_setting.tls.ocsp_stapling:
                 self.log.warning(
                     f"listener {listener_setting.name}: ocsp_stapling does nothing: authorities end OCSP "
                     "in favour of short-lived certificates and CRLs (Let's Encrypt did in 2025)"
                 )
 
-    def _restore_states(self, runtime: Runtime) -> None:
-        """What operators set before the restart, before anything is served."""
-        self.states.load()
-        for cluster in runtime.clusters.values():
-            restored = [self.states.restore(cluster, endpoint) for endpoint in cluster.endpoints]
-            if any(restored):
-                cluster.refresh()
-
     def _on_added(self, cluster: Cluster, endpoint: Endpoint) -> None:
-        """Discovery has found it; it cannot be picked yet."""
+        """It has joined the cluster; it cannot be picked yet."""
         self._watch_endpoint(cluster, endpoint)
         self.states.restore(cluster, endpoint)
 
-    def _start_checks(self, runtime: Runtime) -> None:
-        checks = self.checks = Checks(self.reactor, pool_maker(self.reactor))
-        for setting in self.config.clusters:
-            cluster = runtime.clusters[setting.name]
-            cluster.on_change = ClusterEvents(self.log, partial(checks.follow, setting))
-            checks.follow(setting, cluster)
+    def _follow(self, cluster: Cluster) -> None:
+        """Hear of what happens to the cluster, and check its endpoints."""
+        assert self.runtime is not None
+        setting = self.runtime.makers[cluster.name].setting
+        cluster.on_change = ClusterEvents(self.log, partial(self.checks.follow, setting))
+        self.checks.follow(setting, cluster)
+
+    def follow_again(self, names: Iterable[str], before: Runtime) -> None:
+        """Clusters that a reload has brought or changed."""
+        assert self.runtime is not None
+        for name in names:
+            cluster, old = self.runtime.clusters[name], before.makers.get(name)
+            if old is not None and _checks_differ(old.setting, self.runtime.makers[name].setting):
+                self.checks.forget(cluster)
+            self._follow(cluster)
 
     def _watch_endpoint(self, cluster: Cluster, endpoint: Endpoint) -> None:
         endpoint.pool.on_problem = partial(self._on_tls_problem, f"{cluster.name}/{endpoint.name}")
 
-    def _start_tls(self, runtime: Runtime) -> None:
-        targets = {name: one.tls for name, one in runtime.listeners.items() if one.tls is not None}
+    def start_tls(self) -> None:
+        """Put certificates in force in the listeners that serve. CertificateError."""
+        assert self.runtime is not None
         if self.keeper is not None:
-            self.keeper.start(targets, self._publish)
-            self._rotating = asyncio.create_task(self._rotate_tickets(list(targets.values())))
+            tls = {name: listener.tls for name, listener in self.runtime.listeners.items()}
+            self.keeper.start({name: one for name, one in tls.items() if one is not None}, self._publish)
 
     def _publish(self, paths: Mapping[bytes, bytes]) -> None:
         """Answers to ACME's HTTP-01 challenges, on all http listeners."""
@@ -152,13 +163,14 @@ class Worker:
         for listener in self.runtime.listeners.values():
             listener.well_known = dict(paths) or None
 
-    async def _rotate_tickets(self, targets: Sequence[ServerTls]) -> None:
+    async def _rotate_tickets(self) -> None:
         while True:
             await asyncio.sleep(TICKET_EPOCH_SECONDS - time.time() % TICKET_EPOCH_SECONDS)
+            assert self.runtime is not None
             keys = ticket_keys(self.shared.secret, time.time())
-            for target in targets:
-                if target.has_tickets:
-                    target.set_ticket_keys(keys)
+            for listener in self.runtime.listeners.values():
+                if listener.tls is not None and listener.tls.has_tickets:
+                    listener.tls.set_ticket_keys(keys)
 
     def _on_refused(self, listener: str, client: str, reason: str, why: str) -> None:
         self.log.debug(f"listener {listener}: {client}: {reason}: {why}")
@@ -166,37 +178,10 @@ class Worker:
     def _on_tls_problem(self, endpoint: str, why: str) -> None:
         self.log.warning(f"endpoint {endpoint}: TLS failed: {why}")
 
-    def _bind(self, runtime: Runtime) -> None:
-        made: list[tuple[schema.Listener, socket.socket]] = []
-        try:
-            for setting in self.config.listeners:
-                made.extend(
-                    (setting, listen(address, setting.backlog, setting.socket)) for address in setting.bind
-                )
-        except BaseException:
-            for _, one in made:
-                one.close()
-            raise
-        for setting, one in made:
-            address = bound_address(one)
-            self.acceptors.append(
-                Acceptor(
-                    runtime.listeners[setting.name],
-                    one.detach(),
-                    tcp=setting.protocol == "tcp",
-                    on_problem=self._on_accept_problem,
-                )
-            )
-            over = "+tls" if setting.tls is not None else ""
-            self.log.info(f"listener {setting.name}: listening on {address} ({setting.protocol}{over})")
-
     def _on_fault(self, error: BaseException) -> None:
         """An exception left a handler: a defect of lbd that cost one connection."""
         where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
         self.log.error(f"internal error, one connection closed: {where}")
-
-    def _on_accept_problem(self, name: str, error: int) -> None:
-        self.log.warning(f"listener {name}: accepting paused: {os.strerror(error)}")
 
     def reopen_logs(self) -> None:
         """After a log rotation."""
@@ -208,12 +193,8 @@ class Worker:
         """Stop accepting, let exchanges finish for up to `timeout` seconds; how many connections are left."""
         assert self.runtime is not None
         self.draining = True
-        for acceptor in self.acceptors:
-            acceptor.close()
-        for setting in self.config.listeners:
-            for address in setting.bind:
-                unlink_unix(address)
-        listeners = self.runtime.listeners.values()
+        self.listening.close()
+        listeners = [*self.runtime.listeners.values(), *self.leaving.listeners]
         left = sum(listener.start_drain() for listener in listeners)
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
@@ -230,15 +211,23 @@ class Worker:
         await self.discovery.stop()
         if self.keeper is not None:
             await self.keeper.stop()
-        if self.checks is not None:
-            self.checks.stop()
+        self.leaving.stop()
+        self.checks.stop()
         self.reactor.stop()
         if self.runtime is not None:
             for writer in self.runtime.log_writers.values():
                 writer.close()
 
 
-def _keeper(config: schema.Config, log: Log) -> CertificateKeeper | None:
+def _checks_differ(old: schema.Cluster, new: schema.Cluster) -> bool:
+    """Does anything that a check goes by?"""
+    return any(
+        getattr(old, name) != getattr(new, name)
+        for name in ("health_check", "protocol", "tls", "host", "socket", "http2", "proxy_protocol")
+    )
+
+
+def make_keeper(config: schema.Config, log: Log) -> CertificateKeeper | None:
     """Only for configurations with TLS: what it imports is a quarter of the memory at start."""
     if all(listener.tls is None for listener in config.listeners):
         return None

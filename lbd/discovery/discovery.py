@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 
 from lbd import registry
 from lbd.config import schema
@@ -166,7 +166,7 @@ class Discovery:
         config: schema.Config,
         clusters: Mapping[str, Cluster],
         makers: Mapping[str, EndpointMaker],
-    ) -> Iterator[None]:
+    ) -> Generator[None, None, None]:
         """From now on this is the configuration, which was prepared and compiled. A cluster at a time."""
         before, self._config = self._settings, config
         self._settings = {cluster.name: cluster for cluster in config.clusters}

@@ -22,6 +22,7 @@ from lbd.engine.tunnel cimport Tunnel, TunnelClient
 
 cdef enum:
     TURN = 64
+    LAST_TURNS = 64             # before it closes: what is still in the backlog then is refused
     RETRY_MS = 100              # after EMFILE, ENOBUFS and their like
 
 
@@ -43,9 +44,21 @@ cdef class Acceptor(Handler):
     def __repr__(self):
         return f"<Acceptor {self.listener.name}>"
 
+    def move(self, Listener listener not None, *, bint tcp):
+        """Whoever connects from now on is a client of this listener."""
+        if listener is not self.listener:
+            self.listener.acceptors.remove(self.stream)
+            listener.acceptors.append(self.stream)
+            self.listener = listener
+        self.tcp = tcp
+
     def close(self):
-        """Stop listening; owns and closes the fd."""
+        """Take those who are connected already, and stop listening; owns and closes the fd."""
         if self.stream is not None:
+            for _turn in range(LAST_TURNS):
+                self.on_readable(self.stream)
+                if not self.stream.readable:
+                    break
             self.listener.acceptors.remove(self.stream)
             self.stream.close()
             self.stream = None

@@ -63,6 +63,9 @@ cdef class AccessLog:
 cdef class Downstream(Guest):
     """What an Exchange needs of the client's side; the protocols subclass it."""
 
+    cdef int cut(self) except -1:
+        return self.on_fault(self.stream)
+
     cdef int begin_response(self, Exchange x, Head* head) except -1:
         """Take the head of the final response; it is written with the first write_body that follows at once."""
         raise NotImplementedError

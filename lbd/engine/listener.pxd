@@ -25,6 +25,7 @@ cdef class Guest(Handler):
     cdef void* listed_next
 
     cdef int start_drain(self) except -1
+    cdef int cut(self) except -1
 
 
 cdef class Listener:

@@ -2,7 +2,7 @@
 """Listener: settings, tables and counters that the connections of one accepting socket share, and the list of them."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 
 cimport cython
 
@@ -25,6 +25,10 @@ cdef class Guest(Handler):
 
     cdef int start_drain(self) except -1:
         """lbd is going away: close if idle, else after the present exchange."""
+        return 0
+
+    cdef int cut(self) except -1:
+        """Close now, whatever is under way."""
         return 0
 
 
@@ -112,6 +116,17 @@ cdef class Listener:
             at = connection.listed_next
             connection.start_drain()
         return self.n_connections
+
+    def cut(self):
+        """Close all connections, whatever is under way; returns how many there were."""
+        cdef uint32_t count = self.n_connections
+        cdef void* at = self.first
+        cdef Guest connection
+        while at != NULL:
+            connection = <Guest> at
+            at = connection.listed_next
+            connection.cut()
+        return count
 
     cdef void enlist(self, Guest connection) noexcept:
         connection.listed_prev = NULL

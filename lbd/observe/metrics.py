@@ -74,6 +74,11 @@ class Observed(Protocol):
     """What is read of a worker."""
 
     @property
+    def config(self) -> schema.Config:
+        """The one in force."""
+        ...
+
+    @property
     def keeper(self) -> Certificates | None: ...
     @property
     def discovery(self) -> Discovered: ...
@@ -92,9 +97,9 @@ class Exposition:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, config: schema.Config, worker: Observed) -> None:
+    def __init__(self, worker: Observed) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(EngineCollector(config, worker))
+        self.registry.register(EngineCollector(worker))
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
@@ -116,8 +121,7 @@ def histogram_rows(record: list[Any]) -> tuple[list[tuple[str, float]], float]:
 class EngineCollector(Collector):
     """Turns records of the block into metric families."""
 
-    def __init__(self, config: schema.Config, worker: Observed) -> None:
-        self.config = config
+    def __init__(self, worker: Observed) -> None:
         self.worker = worker
         self.started = time.time()
 
@@ -347,7 +351,7 @@ class EngineCollector(Collector):
         )
         yield self._log_metric()
         info = GaugeMetricFamily("lbd_build_info", "Version.", labels=["version", "python", "environment"])
-        info.add_metric([__version__, platform.python_version(), self.config.environment or ""], 1)
+        info.add_metric([__version__, platform.python_version(), self.worker.config.environment or ""], 1)
         yield info
 
     def _log_metric(self) -> Metric:

@@ -153,6 +153,6 @@ def test_reasons_are_series_from_the_start(families: Families) -> None:
 def test_scrape_before_the_worker_has_started() -> None:
     async def run() -> bytes:
         config = config_of()
-        return Exposition(config, Worker(config, Lines(), Shared(1, 1 << 20))).text()
+        return Exposition(Worker(config, Lines(), Shared(1, 1 << 20))).text()
 
     assert "lbd_build_info" in parsed(asyncio.run(run()))

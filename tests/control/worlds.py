@@ -68,13 +68,14 @@ async def serving(text: str = CONFIG) -> AsyncIterator[tuple[Worker, asyncio.Ser
     await worker.start()
     assert config.admin is not None
     admin = await start_admin(config, worker, listen(config.admin.bind, 128))
+    server = admin.server
+    assert server is not None
     try:
-        yield worker, admin
+        yield worker, server
     finally:
         admin.close()
-        await admin.wait_closed()
-        for acceptor in worker.acceptors:
-            acceptor.close()
+        await server.wait_closed()
+        worker.listening.close()
         await worker.stop()
 
 

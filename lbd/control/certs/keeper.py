@@ -142,6 +142,17 @@ class CertificateKeeper:
         if self.issuer is not None:
             self._tasks.append(asyncio.create_task(self.issuer.run(), name="ACME"))
 
+    def rehearse(self) -> None:
+        """Would OpenSSL take what was loaded? CertificateError when not. Nothing is put in force."""
+        problems = []
+        for name in self.failures:
+            self._targets = {name: ServerTls(name)}
+            problem = self._install(name)
+            problems += [f"listeners.{name}.tls: {problem}"] if problem is not None else []
+        self._targets = {}
+        if problems:
+            raise CertificateError("\n".join(problems))
+
     async def stop(self) -> None:
         """End all background work; certificates stay in force."""
         tasks, self._tasks = self._tasks, []

@@ -1,0 +1,262 @@
+"""Reloading: another configuration for what serves already, in the same process.
+
+    load aside, ask discovery for what is new, compile aside, bind what is new: may fail, nothing has changed
+    clusters, then listeners take their settings, members join and leave, what has gone drains
+
+Whatever fails keeps the running configuration, and whoever asked is told why. Nothing that the new
+configuration does not change is touched: not a connection, a pool, a tunnel, nor what is known of endpoints.
+One reload at a time; who asks during one waits for a second one, which sees the newest files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lbd.config import schema
+from lbd.config.errors import ConfigErrors
+from lbd.control import systemd
+from lbd.control.admin_door import AdminDoor
+from lbd.control.certs.errors import CertificateError
+from lbd.control.certs.offloop import off_loop
+from lbd.control.compile import Compiled, Runtime, compile_steps
+from lbd.control.listening import Address, Sockets, discard
+from lbd.control.loading import LoadFailed, load_aside
+from lbd.control.sockets import BindError
+from lbd.control.steps import Steps, unhurried
+from lbd.control.tls import TlsSettingError
+from lbd.control.worker import Worker, make_keeper
+from lbd.engine.foreign import MissingLibrary
+from lbd.engine.router import Route
+from lbd.observe.log import LEVELS
+
+if TYPE_CHECKING:
+    from lbd.control.certs.keeper import CertificateKeeper
+
+FIXED = ("workers", "state_directory", "resolver")  # what a process cannot change while it runs
+PIECE = 100  # settings that are let go at a time
+FAILURES = (BindError, CertificateError, TlsSettingError, MissingLibrary, OSError, MemoryError, ValueError)
+
+
+class Refused(Exception):
+    """The running configuration stays. str(): why, a line for each reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a reload did. kept: connections of clients that went on undisturbed."""
+
+    seconds: float
+    kept_connections: int
+    kept: dict[str, int] = field(default_factory=dict)  # kind -> how many are as they were
+    changed: dict[str, list[str]] = field(default_factory=dict)  # kind -> names
+    added: dict[str, list[str]] = field(default_factory=dict)
+    removed: dict[str, list[str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"kept {self.kept_connections} connections"]
+        parts += [f"{count} {kind}" for kind, count in self.kept.items()]
+        said = [", ".join(parts)]
+        for verb, names in (("changed", self.changed), ("added", self.added), ("removed", self.removed)):
+            counts = [f"{len(some)} {kind}" for kind, some in names.items() if some]
+            said += [f"{verb} {', '.join(counts)}"] if counts else []
+        return "; ".join(said)
+
+
+class Reloader:
+    """Reloads the configuration of one worker from where it was loaded."""
+
+    def __init__(self, worker: Worker, door: AdminDoor, path: Path) -> None:
+        self._worker = worker
+        self._door = door
+        self._path = path
+        self._turn = asyncio.Lock()
+        self.counts = {"ok": 0, "failed": 0}
+        self.last_ok = True
+        self.last_change = time.time()
+
+    async def reload(self) -> Report:
+        """Load the files again and put them in force. Refused."""
+        async with self._turn:
+            try:
+                report = await self._reload()
+            except Refused:
+                self.counts["failed"] += 1
+                self.last_ok = False
+                raise
+            self.counts["ok"] += 1
+            self.last_ok = True
+            self.last_change = time.time()
+            return report
+
+    async def reload_and_say(self) -> Report:
+        """The same, told to the log and to the service manager. Refused."""
+        systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            report = await self.reload()
+        except Refused as refusal:
+            for line in str(refusal).splitlines():
+                self._worker.log.error(f"reload refused: {line}")
+            first = str(refusal).partition("\n")[0]
+            systemd.notify("READY=1", f"STATUS=serving; last reload refused: {first}")
+            raise
+        for line in report.warnings:
+            self._worker.log.warning(f"reload: {line}")
+        self._worker.log.info(f"reloaded in {report.seconds:.2f} s: {report}")
+        systemd.notify("READY=1", "STATUS=serving")
+        return report
+
+    async def _reload(self) -> Report:
+        began = time.monotonic()
+        try:
+            config = await load_aside(self._path)
+        except (ConfigErrors, LoadFailed, OSError) as error:
+            raise Refused(str(error)) from error
+        gc.collect()  # little: what was there at the start is frozen
+        gc.disable()  # what is made now stays; to look at it again and again would hold up the loop
+        try:
+            before = self._worker.runtime
+            assert before is not None
+            coming = await self._prepare(config, before)
+            return await self._adopt(coming, before, began)
+        finally:
+            gc.freeze()
+            gc.enable()
+
+    async def _prepare(self, config: schema.Config, before: Runtime) -> _Coming:
+        """All that may fail. Refused, and then all is as it was."""
+        coming = _Coming(config)
+        worker = self._worker
+        try:
+            _check_fixed(before.config, config)
+            addresses = await worker.discovery.prepare(config)
+            steps = compile_steps(config, before, worker.place, addresses, time.time())
+            coming.compiled = await unhurried(steps)
+            if _certificates(before.config) != _certificates(config):
+                coming.keeper = make_keeper(config, worker.log)
+                if coming.keeper is not None:
+                    await off_loop(coming.keeper.load)
+                    coming.keeper.rehearse()
+            coming.sockets = worker.listening.prepare(config)
+            coming.admin = self._door.prepare(config.admin)
+        except FAILURES as error:
+            coming.discard(before)
+            worker.discovery.forget()
+            raise Refused(str(error)) from error
+        return coming
+
+    async def _adopt(self, coming: _Coming, before: Runtime, began: float) -> Report:
+        worker, config, compiled = self._worker, coming.config, coming.compiled
+        assert compiled is not None
+        runtime = compiled.runtime
+        report = _report(compiled, before)
+        routers = [listener.router for listener in before.listeners.values()]
+        routes = [route for router in routers if router is not None for route in router.routes]
+        del routers
+        await unhurried(compiled.adopt())
+        worker.runtime, worker.config = runtime, config
+        worker.log.least = LEVELS[config.log.level]
+        worker.take_over(compiled)
+        worker.listening.adopt(config, runtime.listeners, coming.sockets)
+        await self._adopt_certificates(coming, before, report)
+        await self._door.adopt(config.admin, coming.admin)
+        await unhurried(worker.discovery.follow(config, runtime.clusters, runtime.makers))
+        worker.follow_again((*compiled.new_clusters, *compiled.clusters), before)
+        self._let_go(before, runtime)
+        await unhurried(_free(before, routes))
+        return replace(report, seconds=time.monotonic() - began)
+
+    async def _adopt_certificates(self, coming: _Coming, before: Runtime, report: Report) -> None:
+        worker = self._worker
+        if _certificates(before.config) == _certificates(coming.config):
+            if worker.keeper is not None:
+                report.warnings.extend(await off_loop(worker.keeper.reload))
+            return
+        if worker.keeper is not None:
+            await worker.keeper.stop()
+        worker.keeper = coming.keeper
+        worker.start_tls()
+
+    def _let_go(self, before: Runtime, runtime: Runtime) -> None:
+        """What the new Runtime does not have."""
+        worker = self._worker
+        for name, listener in before.listeners.items():
+            if runtime.listeners.get(name) is not listener:
+                worker.leaving.add(listener, runtime.config.drain_timeout)
+        for name, cluster in before.clusters.items():
+            if runtime.clusters.get(name) is not cluster:
+                worker.checks.forget(cluster)
+        for target, writer in before.log_writers.items():
+            if target not in runtime.log_writers:
+                worker.leaving.close_later(writer, runtime.config.drain_timeout)
+
+
+@dataclass(slots=True)
+class _Coming:
+    """What has been made for a configuration that is not in force yet."""
+
+    config: schema.Config
+    compiled: Compiled | None = None
+    keeper: CertificateKeeper | None = None
+    sockets: Sockets = field(default_factory=dict)
+    admin: socket.socket | None = None
+
+    def discard(self, before: Runtime) -> None:
+        discard(self.sockets)
+        if self.admin is not None and self.config.admin is not None:
+            discard({Address(self.config.admin.bind): self.admin})
+        writers = self.compiled.runtime.log_writers if self.compiled is not None else {}
+        for target, writer in writers.items():
+            if target not in before.log_writers:
+                writer.close()
+
+
+def _check_fixed(before: schema.Config, config: schema.Config) -> None:
+    """Refused for settings that a process cannot change while it runs."""
+    changed = [name for name in FIXED if getattr(before, name) != getattr(config, name)]
+    if changed:
+        raise Refused(
+            "\n".join(f"{name} cannot change while lbd runs; restart it for that" for name in changed)
+        )
+
+
+def _certificates(config: schema.Config) -> object:
+    """All that a CertificateKeeper goes by."""
+    return [(one.name, one.tls) for one in config.listeners if one.tls is not None], config.acme
+
+
+def _report(compiled: Compiled, before: Runtime) -> Report:
+    runtime = compiled.runtime
+    gone = {name for name in before.listeners if runtime.listeners.get(name) is not before.listeners[name]}
+    connections = sum(
+        one.open_connections for name, one in before.listeners.items() if name not in gone
+    )
+    report = Report(0.0, connections)
+    for kind, now, old, changed, new in (
+        ("listeners", runtime.listeners, before.listeners, compiled.listeners, compiled.new_listeners),
+        ("clusters", runtime.clusters, before.clusters, compiled.clusters, compiled.new_clusters),
+    ):
+        report.changed[kind] = sorted(changed)
+        report.added[kind] = sorted(new - set(old))
+        report.changed[kind] += sorted(new & set(old))  # another one of that name
+        report.removed[kind] = sorted(set(old) - set(now))
+        report.kept[kind] = len(now) - len(changed) - len(new)
+    return report
+
+
+def _free(before: Runtime, routes: list[Route]) -> Steps[None]:
+    """Let a large configuration go little by little: all at once would hold up the loop."""
+    things: list[object] = [*routes, *before.config.clusters]
+    things += [route for listener in before.config.listeners for route in listener.routes]
+    routes.clear()
+    before.listener_settings.clear()
+    before.config = before.config.model_copy(update={"listeners": (), "clusters": ()})
+    while things:
+        del things[-PIECE:]
+        yield
