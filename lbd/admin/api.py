@@ -6,8 +6,10 @@ paths over undecoded, so that a name with slashes (unix:/run/app.sock) is one se
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import unquote
 
@@ -50,6 +52,7 @@ def build_api(worker: views.Administered, log: Log) -> FastAPI:
     _add_documents(api)
     _add_reading(api, worker)
     _add_changes(api, worker, log)
+    _add_reload(api, worker, log)
     return api
 
 
@@ -100,6 +103,27 @@ def _add_changes(api: FastAPI, worker: views.Administered, log: Log) -> None:
         )
         saved = await worker.states.save()
         return JSONResponse({"endpoint": views.view_endpoint(worker.shared, *found), "saved": saved})
+
+
+def _add_reload(api: FastAPI, worker: views.Administered, log: Log) -> None:
+    @api.post(
+        "/api/reload",
+        responses={
+            200: {"model": views.Reloaded},
+            409: {"model": views.Problem, "description": "The running configuration stays."},
+            **REFUSED,
+        },
+    )
+    async def reload(request: Request) -> JSONResponse:
+        """Load the configuration files again and put them in force; answers when that is done."""
+        if worker.reloader is None:
+            return JSONResponse({"error": "there is no configuration file to reload"}, 409)
+        log.info(f"admin: {request.state.peer} asks for a reload")
+        try:
+            report = await asyncio.shield(asyncio.ensure_future(worker.reloader.reload_and_say()))
+        except worker.reloader.refused as refusal:
+            return JSONResponse({"error": str(refusal)}, 409)
+        return JSONResponse(asdict(report))
 
 
 def apply(states: views.Setter, cluster: Cluster, endpoint: Endpoint, change: views.Change) -> list[str]:

@@ -22,7 +22,7 @@ from lbd.config.units import split_address
 LONGEST_BODY = 64 * 1024
 BAD_HOST = "the Host of an admin request must be localhost or a loopback address, or there must be a token"
 READING = ("GET", "HEAD")
-CHANGING = ("PATCH",)
+CHANGING = ("PATCH", "POST")
 # Neither of these shows anything of this lbd, and a browser that opens them has no token yet.
 OPEN_DOCUMENTS = ("/docs", "/openapi.json")
 

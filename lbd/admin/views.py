@@ -32,6 +32,18 @@ class Problem(BaseModel):
     error: str
 
 
+class Reloaded(BaseModel):
+    """What a reload did. Lists of names by kind: listeners, clusters."""
+
+    seconds: float
+    kept_connections: int = Field(description="Clients' connections that went on undisturbed.")
+    kept: dict[str, int]
+    changed: dict[str, list[str]]
+    added: dict[str, list[str]]
+    removed: dict[str, list[str]]
+    warnings: list[str]
+
+
 class Weights(BaseModel):
     configured: int = Field(description="As in the configuration, or as discovered.")
     wanted: int = Field(description="As set at run time, else as configured.")
@@ -132,12 +144,6 @@ class Setter(Protocol):
     async def save(self) -> bool: ...
 
 
-class Reloads(Protocol):
-    """What is asked for of a Reloader."""
-
-    async def reload_and_say(self) -> Any: ...
-
-
 class Administered(Observed, Protocol):
     """What is read, and asked for, of a worker."""
 
@@ -145,8 +151,6 @@ class Administered(Observed, Protocol):
     def log(self) -> Log: ...
     @property
     def states(self) -> Setter: ...
-    @property
-    def reloader(self) -> Reloads | None: ...
 
 
 def view_endpoint(shared: Shared, cluster: Cluster, endpoint: Endpoint) -> dict[str, Any]:

@@ -79,6 +79,10 @@ class AdminClient:
         """What stands there; `holds`: a member that it has when lbd answers. NotRunning, Refused."""
         return self._held(self._ask("GET", path, None), holds)
 
+    def post(self, path: str, holds: str) -> Any:
+        """The answer to an order without a body, as for `get`; NotRunning, Refused."""
+        return self._held(self._ask("POST", path, "{}"), holds)
+
     def patch(self, path: str, change: dict[str, Any], holds: str) -> Any:
         """The answer to a change, as for `get`; NotRunning, Refused."""
         return self._held(self._ask("PATCH", path, json.dumps(change)), holds)

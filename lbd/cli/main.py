@@ -20,6 +20,7 @@ VERBS = {
     "check": "lbd.cli.check",
     "demo": "lbd.cli.demo",
     "proxy": "lbd.cli.proxy",
+    "reload": "lbd.cli.reload",
     "status": "lbd.cli.status",
     "drain": "lbd.cli.drain",
     "undrain": "lbd.cli.drain",

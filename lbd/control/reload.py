@@ -72,6 +72,8 @@ class Report:
 class Reloader:
     """Reloads the configuration of one worker from where it was loaded."""
 
+    refused = Refused
+
     def __init__(self, worker: Worker, door: AdminDoor, path: Path) -> None:
         self._worker = worker
         self._door = door

@@ -143,8 +143,13 @@ class Worker:
         assert self.runtime is not None
         for name in names:
             cluster, old = self.runtime.clusters[name], before.makers.get(name)
-            if old is not None and _checks_differ(old.setting, self.runtime.makers[name].setting):
+            setting = self.runtime.makers[name].setting
+            if old is not None and _checks_differ(old.setting, setting):
                 self.checks.forget(cluster)
+            if old is not None and old.setting.health_check is not None and setting.health_check is None:
+                for endpoint in cluster.endpoints:  # nobody would ever say otherwise
+                    endpoint.set_health("unknown")
+                cluster.changed()
             self._follow(cluster)
 
     def _watch_endpoint(self, cluster: Cluster, endpoint: Endpoint) -> None:

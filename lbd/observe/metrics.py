@@ -70,6 +70,29 @@ class Discovered(Protocol):
     def sizes(self) -> Iterator[tuple[str, int]]: ...
 
 
+class Reloads(Protocol):
+    """What is read, and asked for, of a Reloader."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """By outcome: ok, failed."""
+        ...
+
+    @property
+    def last_ok(self) -> bool: ...
+    @property
+    def last_change(self) -> float:
+        """Unix time."""
+        ...
+
+    @property
+    def refused(self) -> type[Exception]:
+        """What reload_and_say raises."""
+        ...
+
+    async def reload_and_say(self) -> Any: ...
+
+
 class Observed(Protocol):
     """What is read of a worker."""
 
@@ -78,6 +101,8 @@ class Observed(Protocol):
         """The one in force."""
         ...
 
+    @property
+    def reloader(self) -> Reloads | None: ...
     @property
     def keeper(self) -> Certificates | None: ...
     @property
@@ -350,9 +375,29 @@ class EngineCollector(Collector):
             "lbd_internal_errors", "Exceptions that cost a connection.", self.worker.reactor.faults
         )
         yield self._log_metric()
+        yield from self._reloads()
         info = GaugeMetricFamily("lbd_build_info", "Version.", labels=["version", "python", "environment"])
         info.add_metric([__version__, platform.python_version(), self.worker.config.environment or ""], 1)
         yield info
+
+    def _reloads(self) -> Iterator[Metric]:
+        reloader = self.worker.reloader
+        if reloader is None:
+            return
+        total = CounterMetricFamily("lbd_config_reloads", "Reloads by outcome.", labels=["result"])
+        for outcome, count in reloader.counts.items():
+            total.add_metric([outcome], count)
+        yield total
+        yield GaugeMetricFamily(
+            "lbd_config_last_reload_success",
+            "1 when the last reload was put in force, or there was none yet.",
+            int(reloader.last_ok),
+        )
+        yield GaugeMetricFamily(
+            "lbd_config_last_change_timestamp_seconds",
+            "When the configuration in force was put in force (Unix time).",
+            reloader.last_change,
+        )
 
     def _log_metric(self) -> Metric:
         dropped = CounterMetricFamily(
