@@ -11,7 +11,7 @@ from harness.http_origin import Answer, HttpOrigin, Seen
 from harness.messages import get, head
 from harness.origin import Origin, Refusing, recv_head, send
 from harness.waiting import eventually
-from health.watching import Named, await_line, said, sample
+from health.watching import Named, await_line, sample
 from reload.changing import Changing, body
 
 PLAIN = """
@@ -58,7 +58,7 @@ def test_what_is_wrong_is_said_and_changes_nothing() -> None:
     with Named("one") as one, Changing(PLAIN, one=one) as lbd:
         why = lbd.refused(PLAIN.replace("cluster: app", "cluster: ap"))
         assert "lbd.yaml:" in why and "'ap'" in why and "did you mean 'app'" in why
-        assert said(lbd, "ERROR reload refused: ")
+        await_line(lbd, "ERROR reload refused: ")
         assert sample(lbd, "lbd_config_reloads_total", result="failed") == 1
         assert b"lbd_config_last_reload_success 0.0" in lbd.admin("/metrics").body
         with lbd.connect() as client:
