@@ -195,7 +195,7 @@ def view_cluster(shared: Shared, setting: schema.Cluster, cluster: Cluster) -> d
     return {
         "name": cluster.name,
         "balancer": setting.balancer.name,
-        "active": cluster.active,
+        "active": cluster.under_way,
         "breaker": BREAKER[state["breaker"][0]] if gates else None,
         "panic": bool(state["panic"]),
         "region": cluster.selection.region or None,

@@ -28,7 +28,7 @@ def check(data: Any) -> list[InitErrorDetails]:
     clusters = {
         name for _, cluster in _items(data, "clusters") if isinstance(name := _get(cluster, "name"), str)
     }
-    found = [*_check_workers(data), *_not_empty(data, "listeners", ()), *_check_resolver(data)]
+    found = [*_not_empty(data, "listeners", ()), *_check_resolver(data)]
     found += _unique(data, "listeners", "name", "a listener")
     found += _unique(data, "clusters", "name", "a cluster")
     found += _check_binds(data)
@@ -60,12 +60,6 @@ def _check_tcp_key(at: Location, cluster: Any, tcp: dict[Any, Any]) -> Iterator[
             f"must be source: cluster {shorten(name)} serves the tcp listener {shorten(tcp[name])}, "
             "where nothing else of a client is known",
         )
-
-
-def _check_workers(data: Any) -> Iterator[InitErrorDetails]:
-    workers = _get(data, "workers")
-    if workers == "auto" or (isinstance(workers, int) and workers > 1):
-        yield at_value(("workers",), "only 1 is supported by this version")
 
 
 def _check_admin(data: Any) -> Iterator[InitErrorDetails]:

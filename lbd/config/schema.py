@@ -477,7 +477,8 @@ class Config(Settings):
         int | Literal["auto"],
         BeforeValidator(_read_workers),
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
-    ] = Field(default=1, description="Worker processes; this version supports 1.")
+    ] = Field(default=1, description="Processes that serve clients; `auto`: one for each core.")
+    pin_workers: bool = Field(default=False, description="Whether each worker stays on a core of its own.")
     zone: Identifier | None = Field(default=None, description="The zone where lbd itself runs.")
     region: Identifier | None = Field(default=None, description="The region where lbd itself runs.")
     environment: str | None = Field(default=None, description="A label such as production or staging.")

@@ -71,7 +71,7 @@ class EndpointMaker:
             self.reactor,
             address,
             split_address(member.address)[1],
-            **pool_settings(self.setting, member, self.tls),
+            **pool_settings(self.setting, member, self.tls, self.shared.workers),
         )
         return Endpoint(
             member.identity,
@@ -95,7 +95,7 @@ class EndpointMaker:
             address=member.address,
             foreign=self._is_foreign(member),
         )
-        endpoint.pool.configure(**pool_settings(self.setting, member, self.tls))
+        endpoint.pool.configure(**pool_settings(self.setting, member, self.tls, self.shared.workers))
 
     def _is_foreign(self, member: Member) -> bool:
         return self.zone is not None and member.labels.get("zone", self.zone) != self.zone
@@ -165,15 +165,18 @@ def protocol_of(setting: schema.Cluster) -> Protocol:
     return Http2(streams=setting.http2.streams, may_be_http1=setting.protocol == "auto")
 
 
-def pool_settings(setting: schema.Cluster, member: Member, tls: ClientTls | None) -> dict[str, Any]:
-    """Keyword arguments of ConnectionPool for an endpoint of the cluster."""
+def pool_settings(
+    setting: schema.Cluster, member: Member, tls: ClientTls | None, workers: int = 1
+) -> dict[str, Any]:
+    """Keyword arguments of ConnectionPool for an endpoint of the cluster. Each worker has its share of the
+    connections, rounded up."""
     host, _ = split_address(member.address)
     connections, socket = setting.connections, setting.socket
     name = (setting.tls.sni if setting.tls is not None else None) or member.host or host
     return {
-        "max_open": connections.max or 0,
+        "max_open": math.ceil((connections.max or 0) / workers),
         "max_idle": connections.idle,
-        "max_queue": connections.pending,
+        "max_queue": math.ceil(connections.pending / workers),
         "max_requests": connections.requests or 0,
         "connect_ms": milliseconds(setting.timeouts.connect),
         "idle_ms": milliseconds(setting.timeouts.idle),

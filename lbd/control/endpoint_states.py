@@ -8,6 +8,7 @@ watched until nothing is under way: then the log says so and its pooled connecti
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from lbd.control.certs.offloop import off_loop
@@ -21,10 +22,14 @@ LONGEST_WATCH_SECONDS = 0.5
 
 
 class EndpointStates:
-    """Without a directory nothing is kept over restarts."""
+    """Without a directory nothing is kept over restarts. close_unused(cluster, endpoint) closes its pooled
+    connections."""
 
-    def __init__(self, log: Log, directory: Path | None) -> None:
+    def __init__(
+        self, log: Log, directory: Path | None, close_unused: Callable[[str, Endpoint], None] | None = None
+    ) -> None:
         self._log = log
+        self._close_unused = close_unused or (lambda _, endpoint: endpoint.pool.close_unused())
         self._file = StateFile(directory) if directory is not None else None
         self._entries: Entries = {}
         self._writing = asyncio.Lock()
@@ -138,12 +143,12 @@ class EndpointStates:
             pause = min(pause * 1.1, LONGEST_WATCH_SECONDS)
 
     def _look_at(self, endpoint: Endpoint, cluster: str) -> None:
-        if endpoint.active:
+        if endpoint.under_way:
             return
         if endpoint not in self._said_empty:
             self._said_empty.add(endpoint)
             self._log.info(f"endpoint {cluster}/{endpoint.name}: {endpoint.admin} and empty")
-        endpoint.pool.close_unused()
+        self._close_unused(cluster, endpoint)
         if endpoint.quiet or endpoint.removed:
             del self._watched[endpoint]
             self._said_empty.discard(endpoint)

@@ -25,7 +25,7 @@ class ClusterEvents:
         self.members_changed = members_changed
 
     def __call__(self, cluster: Cluster, kind: str, endpoint: Endpoint | None) -> None:
-        if kind == "members":
+        if kind in ("members", "address"):
             self.members_changed(cluster)
             return
         where, text = f"cluster {cluster.name}", TEXTS.get(kind, kind)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from lbd.config import schema
 from lbd.config.units import split_address
-from lbd.control.sockets import apply_options, bound_address, listen, unlink_unix
+from lbd.control.sockets import apply_options, bound_address, listen_together, unlink_unix
 from lbd.engine.acceptor import Acceptor
 from lbd.engine.listener import Listener
 from lbd.observe.log import Log
@@ -36,7 +36,7 @@ class Address(NamedTuple):
     owner: str = ""
 
 
-Sockets = Mapping[Address, socket.socket]
+Sockets = Mapping[Address, list[socket.socket]]  # one for each worker
 
 
 def addresses_of(config: schema.Config) -> dict[Address, schema.Listener]:
@@ -52,8 +52,10 @@ def addresses_of(config: schema.Config) -> dict[Address, schema.Listener]:
 class Listening:
     """All of a worker."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, *, says: bool = True) -> None:
+        """says: whether the log tells where it listens."""
         self._log = log
+        self._says = says
         self._bound: dict[Address, _Bound] = {}
 
     def __repr__(self) -> str:
@@ -61,12 +63,12 @@ class Listening:
 
     def prepare(self, config: schema.Config) -> Sockets:
         """Sockets for the addresses that have none yet. BindError, and then none is left open."""
-        made: dict[Address, socket.socket] = {}
+        made: dict[Address, list[socket.socket]] = {}
         try:
             for address, setting in addresses_of(config).items():
                 bound = self._bound.get(address)
                 if bound is None:
-                    made[address] = listen(address.text, setting.backlog, setting.socket)
+                    made[address] = listen_together(address.text, setting.backlog, setting.socket, 1)
                 else:
                     apply_options(bound.socket, address.text, setting.socket, dry_run=True)
         except BaseException:
@@ -83,12 +85,11 @@ class Listening:
             listener, tcp = listeners[setting.name], setting.protocol == "tcp"
             bound = self._bound.get(address)
             if bound is None:
-                one = made[address]
+                (one,) = made[address]
                 acceptor = Acceptor(listener, os.dup(one.fileno()), tcp=tcp, on_problem=self._on_problem)
                 self._bound[address] = _Bound(setting, acceptor, one)
-                over = "+tls" if setting.tls is not None else ""
-                where = bound_address(one)
-                self._log.info(f"listener {setting.name}: listening on {where} ({setting.protocol}{over})")
+                if self._says:
+                    say_listening(self._log, setting, one)
                 continue
             if bound.setting.socket != setting.socket or bound.setting.backlog != setting.backlog:
                 apply_options(bound.socket, address.text, setting.socket)
@@ -115,8 +116,15 @@ class Listening:
         self._log.warning(f"listener {name}: accepting paused: {os.strerror(error)}")
 
 
+def say_listening(log: Log, setting: schema.Listener, made: socket.socket) -> None:
+    """Where, the kernel's choice of port included."""
+    over = "+tls" if setting.tls is not None else ""
+    log.info(f"listener {setting.name}: listening on {bound_address(made)} ({setting.protocol}{over})")
+
+
 def discard(made: Sockets) -> None:
     """Sockets of a configuration that is not put in force."""
-    for address, one in made.items():
-        one.close()
+    for address, several in made.items():
+        for one in several:
+            one.close()
         unlink_unix(address.text)

@@ -1,6 +1,7 @@
 """Loading a configuration in a process of its own, so that the loop serves clients meanwhile.
 
-    load_aside(path) -> Config, or ConfigErrors
+    load_aside(path) -> Loaded, or ConfigErrors
+    put_together(pieces) -> Config, in as many steps
 
 Reading and checking ten thousand routes takes a second of CPU. The child does that, and sends the result in
 pieces that are small enough to be taken in between two rounds of the loop. It is this module run as a
@@ -11,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
 import pickle
 import struct
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +34,15 @@ class LoadFailed(Exception):
     """The process that loads could not do its work; str() says why."""
 
 
-async def load_aside(path: Path) -> schema.Config:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """pieces: the same as bytes, for other processes."""
+
+    config: schema.Config
+    pieces: bytes
+
+
+async def load_aside(path: Path) -> Loaded:
     """The configuration of a file or directory. ConfigErrors; LoadFailed."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", __name__, os.fspath(path)),
@@ -52,10 +63,18 @@ async def load_aside(path: Path) -> schema.Config:
     if process.returncode != 0:
         last = problem.decode(errors="replace").strip().splitlines()[-1:]
         raise LoadFailed(f"loading {path} failed with {process.returncode}: {''.join(last)}")
-    return await unhurried(_put_together(said))
+    return Loaded(await unhurried(put_together(said)), said)
 
 
-def _put_together(said: bytes) -> Steps[schema.Config]:
+def taken_apart(config: schema.Config) -> bytes:
+    """As bytes, for put_together."""
+    out = io.BytesIO()
+    _send_config(out, config)
+    return out.getvalue()
+
+
+def put_together(said: bytes) -> Steps[schema.Config]:
+    """What a process that loads has said, or taken_apart."""
     pieces = _pieces(said)
     first = pickle.loads(next(pieces))
     if isinstance(first, ConfigErrors):

@@ -25,8 +25,9 @@ from lbd.control.admin_door import AdminDoor
 from lbd.control.certs.errors import CertificateError
 from lbd.control.certs.offloop import off_loop
 from lbd.control.compile import Compiled, Runtime, compile_steps
+from lbd.control.fleet import WorkersFailed
 from lbd.control.listening import Address, Sockets, discard
-from lbd.control.loading import LoadFailed, load_aside
+from lbd.control.loading import Loaded, LoadFailed, load_aside
 from lbd.control.sockets import BindError
 from lbd.control.steps import Steps, unhurried
 from lbd.control.tls import TlsSettingError
@@ -40,7 +41,16 @@ if TYPE_CHECKING:
 
 FIXED = ("workers", "state_directory", "resolver")  # what a process cannot change while it runs
 PIECE = 100  # settings that are let go at a time
-FAILURES = (BindError, CertificateError, TlsSettingError, MissingLibrary, OSError, MemoryError, ValueError)
+FAILURES = (
+    BindError,
+    CertificateError,
+    TlsSettingError,
+    MissingLibrary,
+    WorkersFailed,
+    OSError,
+    MemoryError,
+    ValueError,
+)
 
 
 class Refused(Exception):
@@ -117,7 +127,7 @@ class Reloader:
     async def _reload(self) -> Report:
         began = time.monotonic()
         try:
-            config = await load_aside(self._path)
+            loaded = await load_aside(self._path)
         except (ConfigErrors, LoadFailed, OSError) as error:
             raise Refused(str(error)) from error
         gc.collect()  # little: what was there at the start is frozen
@@ -125,15 +135,16 @@ class Reloader:
         try:
             before = self._worker.runtime
             assert before is not None
-            coming = await self._prepare(config, before)
+            coming = await self._prepare(loaded, before)
             return await self._adopt(coming, before, began)
         finally:
             gc.freeze()
             gc.enable()
 
-    async def _prepare(self, config: schema.Config, before: Runtime) -> _Coming:
+    async def _prepare(self, loaded: Loaded, before: Runtime) -> _Coming:
         """All that may fail. Refused, and then all is as it was."""
-        coming = _Coming(config)
+        config = loaded.config
+        coming = _Coming(config, loaded.pieces)
         worker = self._worker
         try:
             _check_fixed(before.config, config)
@@ -147,6 +158,8 @@ class Reloader:
                     coming.keeper.rehearse()
             coming.sockets = worker.listening.prepare(config)
             coming.admin = self._door.prepare(config.admin)
+            if worker.fleet is not None:
+                await worker.fleet.prepare(loaded.pieces)
         except FAILURES as error:
             coming.discard(before)
             worker.discovery.forget()
@@ -170,6 +183,10 @@ class Reloader:
         await self._door.adopt(config.admin, coming.admin)
         await unhurried(worker.discovery.follow(config, runtime.clusters, runtime.makers))
         worker.follow_again((*compiled.new_clusters, *compiled.clusters), before)
+        if worker.fleet is not None:
+            worker.fleet.tell_level(config.log.level)
+            kept = await worker.fleet.adopt(coming.pieces)
+            report = replace(report, kept_connections=kept)
         self._let_go(before, runtime)
         await unhurried(_free(before, routes))
         return replace(report, seconds=time.monotonic() - began)
@@ -204,6 +221,7 @@ class _Coming:
     """What has been made for a configuration that is not in force yet."""
 
     config: schema.Config
+    pieces: bytes  # the same, for other processes
     compiled: Compiled | None = None
     keeper: CertificateKeeper | None = None
     sockets: Sockets = field(default_factory=dict)
@@ -212,7 +230,7 @@ class _Coming:
     def discard(self, before: Runtime) -> None:
         discard(self.sockets)
         if self.admin is not None and self.config.admin is not None:
-            discard({Address(self.config.admin.bind): self.admin})
+            discard({Address(self.config.admin.bind): [self.admin]})
         writers = self.compiled.runtime.log_writers if self.compiled is not None else {}
         for target, writer in writers.items():
             if target not in before.log_writers:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lbd.config import schema
 from lbd.control import systemd
 from lbd.control.admin_door import AdminDoor
 from lbd.control.certs.errors import CertificateError
+from lbd.control.fleet import WorkersFailed
 from lbd.control.reload import Refused, Reloader
 from lbd.control.sockets import BindError
 from lbd.control.tls import TlsSettingError
@@ -28,15 +30,12 @@ from lbd.engine.foreign import MissingLibrary
 from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
-EXIT_OK, EXIT_FAILURE, EXIT_CONFIG = 0, 1, 78
+EXIT_OK, EXIT_FAILURE = 0, 1
 
 
 def serve(config: schema.Config, *, reload_from: Path | None = None) -> int:
     """Run until a signal ends it; returns the exit code."""
     log = Log(config.log.level)
-    if config.workers != 1:
-        log.error("workers: only 1 is supported by this version")
-        return EXIT_CONFIG
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Daemon(config, log, reload_from).run())
 
@@ -56,7 +55,8 @@ class _Daemon:
 
     async def run(self) -> int:
         state_directory = Path(self.config.state_directory) if self.path is not None else None
-        worker = Worker(self.config, self.log, Shared(1), state_directory=state_directory)
+        shared = Shared(worker_count(self.config))
+        worker = Worker(self.config, self.log, shared, state_directory=state_directory)
         door = AdminDoor(worker)
         if self.path is not None:
             worker.reloader = Reloader(worker, door, self.path)
@@ -64,7 +64,14 @@ class _Daemon:
             admin = door.prepare(self.config.admin)
             await worker.start()
             await door.adopt(self.config.admin, admin)
-        except (BindError, CertificateError, TlsSettingError, MissingLibrary, OSError) as error:
+        except (
+            BindError,
+            CertificateError,
+            TlsSettingError,
+            MissingLibrary,
+            WorkersFailed,
+            OSError,
+        ) as error:
             for line in str(error).splitlines():
                 self.log.error(f"cannot start: {line}")
             return EXIT_FAILURE
@@ -118,6 +125,11 @@ class _Daemon:
         else:
             drain.cancel()
             self.log.warning("second signal: stopping at once")
+
+
+def worker_count(config: schema.Config) -> int:
+    """`auto` is one for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers
 
 
 async def _reload_quietly(reloader: Reloader) -> None:

@@ -18,12 +18,38 @@ class BindError(Exception):
     """An address cannot be listened on; str() says which and why."""
 
 
+def listen_together(
+    address: str, backlog: int, options: transport.SocketOptions | None, count: int
+) -> list[socket.socket]:
+    """So many sockets on one address, among which the kernel spreads those who connect. BindError."""
+    first = listen(address, backlog, options, alone=count == 1)
+    made = [first]
+    if first.family == socket.AF_UNIX:
+        return made * count  # there is one queue for all of them
+    where = bound_address(first)
+    try:
+        while len(made) < count:
+            made.append(listen(where, backlog, options, alone=False, beside=True))
+    except BaseException:
+        for one in made:
+            one.close()
+        raise
+    return made
+
+
 def listen(
-    address: str, backlog: int, options: transport.SocketOptions | None = None, *, mode: int = 0o666
+    address: str,
+    backlog: int,
+    options: transport.SocketOptions | None = None,
+    *,
+    mode: int = 0o666,
+    alone: bool = True,
+    beside: bool = False,
 ) -> socket.socket:
     """A listening, non-blocking socket; accepted sockets inherit the options that are set here. BindError.
 
-    mode: of a unix socket, so who may connect to it.
+    mode: of a unix socket, so who may connect to it. alone: no other socket may have the address, even later;
+    beside: others of lbd have it already.
     """
     if address.startswith("unix:"):
         return _listen_unix(address, backlog, mode)
@@ -35,14 +61,18 @@ def listen(
         if host or error.errno != errno.EAFNOSUPPORT:
             raise _refused(address, error) from error
         # a kernel without IPv6: all addresses are the IPv4 ones
-        return listen(f"0.0.0.0:{port}", backlog, options)
+        return listen(f"0.0.0.0:{port}", backlog, options, alone=alone, beside=beside)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         apply_options(made, address, options)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not host else 1)
+        if beside:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind((("127.0.0.1" if host == "localhost" else host) or "::", port))
+        if not alone and not beside:  # only now, so that another program's address is not shared unnoticed
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.listen(backlog)
     except OSError as error:
         made.close()

@@ -6,7 +6,6 @@ In this version it is also the control plane's process (design, section 3): both
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 import traceback
 from collections.abc import Iterable, Mapping
@@ -19,10 +18,13 @@ from lbd.control.certs.offloop import off_loop
 from lbd.control.checks import Checks
 from lbd.control.clusters import pool_maker
 from lbd.control.compile import Compiled, Place, Runtime, compile_steps
+from lbd.control.descriptors import share_of_clients
 from lbd.control.endpoint_states import EndpointStates
 from lbd.control.events import ClusterEvents
+from lbd.control.fleet import Fleet, HeldSockets, TlsOfAll
 from lbd.control.leaving import Leaving
 from lbd.control.listening import Listening
+from lbd.control.loading import taken_apart
 from lbd.control.steps import finish
 from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
 from lbd.discovery.discovery import Discovery
@@ -34,11 +36,11 @@ from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
 if TYPE_CHECKING:
-    from lbd.control.certs.keeper import CertificateKeeper
+    from lbd.control.certs.keeper import CertificateKeeper, Target
+    from lbd.control.data_worker import Told
     from lbd.control.reload import Reloader
 
 DRAIN_POLL_SECONDS = 0.02
-RESERVED_FDS = 192
 
 
 class Worker:
@@ -52,12 +54,25 @@ class Worker:
         self.shared = shared
         self.reactor = Reactor(asyncio.get_running_loop(), self._on_fault)
         self.runtime: Runtime | None = None
-        self.listening = Listening(log)
+        self.listening: Listening | HeldSockets = Listening(log)
+        self.fleet: Fleet | None = None
+        if shared.workers > 1:
+            self.listening = HeldSockets(log, shared.workers)
+            self.fleet = Fleet(
+                shared.workers,
+                log,
+                shared,
+                self.listening,
+                pins=config.pin_workers,
+                told=self._told,
+                on_event=self._on_event,
+                on_connect_failed=self._on_connect_failed,
+            )
         self.draining = False
         self.keeper = make_keeper(config, log)
         self.checks = Checks(self.reactor, pool_maker(self.reactor))
         self.discovery = Discovery(config, log, off_loop)
-        self.states = EndpointStates(log, state_directory)
+        self.states = EndpointStates(log, state_directory, self._close_unused)
         self.leaving = Leaving(log)
         self.reloader: Reloader | None = None  # set by whoever knows where the configuration comes from
         self._rotating: asyncio.Task[None] | None = None
@@ -72,9 +87,9 @@ class Worker:
 
     async def start(self) -> None:
         """Compile, bind everything, then accept; an error leaves nothing half open. Raises BindError."""
-        # Every client may need a connection to an endpoint; the rest is for admin, logs and pipes.
-        limit = raise_fd_limit(self.log)
-        self.reactor.max_clients = max(1, (limit - min(RESERVED_FDS, limit // 4)) // 2)
+        self.reactor.max_clients = share_of_clients(self.log)
+        if self.fleet is not None:
+            self.reactor.watch(self.shared, self._look)
         try:
             await self._start()
         except BaseException:
@@ -100,6 +115,8 @@ class Worker:
         for cluster in self.runtime.clusters.values():
             self._follow(cluster)
         self._rotating = asyncio.create_task(self._rotate_tickets())
+        if self.fleet is not None:
+            await self.fleet.start(taken_apart(self.config), self.config.log.level)
 
     def take_over(self, compiled: Compiled) -> None:
         """Look after what a Runtime that serves from now on has brought."""
@@ -135,8 +152,40 @@ class Worker:
         """Hear of what happens to the cluster, and check its endpoints."""
         assert self.runtime is not None
         setting = self.runtime.makers[cluster.name].setting
-        cluster.on_change = ClusterEvents(self.log, partial(self.checks.follow, setting))
+        cluster.on_change = ClusterEvents(self.log, partial(self._on_members, setting))
         self.checks.follow(setting, cluster)
+
+    def _on_members(self, setting: schema.Cluster, cluster: Cluster) -> None:
+        self.checks.follow(setting, cluster)
+        if self.fleet is not None:
+            self.fleet.tell_members(cluster.name, self.discovery.told(cluster.name))
+
+    def _close_unused(self, cluster: str, endpoint: Endpoint) -> None:
+        """Nothing is to go there: neither are its pooled connections of use."""
+        endpoint.pool.close_unused()
+        if self.fleet is not None:
+            self.fleet.tell("close_unused", (cluster, endpoint.name))
+
+    # with workers of its own
+
+    def _told(self) -> dict[str, Told]:
+        assert self.runtime is not None
+        return {name: self.discovery.told(name) for name in self.runtime.clusters}
+
+    def _look(self) -> None:
+        """A worker has changed the state of endpoints."""
+        for cluster in self.runtime.clusters.values() if self.runtime is not None else ():
+            cluster.look()
+
+    def _on_event(self, cluster: str, kind: str, endpoint: str | None) -> None:
+        """What has happened in a worker."""
+        found = self.runtime.clusters.get(cluster) if self.runtime is not None else None
+        if found is not None and found.on_change is not None:
+            named = [one for one in found.endpoints if one.name == endpoint]
+            found.on_change(found, kind, named[0] if named else None)
+
+    def _on_connect_failed(self, cluster: str, endpoint: str) -> None:
+        self.discovery.on_connect_failed(cluster, endpoint)
 
     def follow_again(self, names: Iterable[str], before: Runtime) -> None:
         """Clusters that a reload has brought or changed."""
@@ -159,14 +208,21 @@ class Worker:
         """Put certificates in force in the listeners that serve. CertificateError."""
         assert self.runtime is not None
         if self.keeper is not None:
-            tls = {name: listener.tls for name, listener in self.runtime.listeners.items()}
-            self.keeper.start({name: one for name, one in tls.items() if one is not None}, self._publish)
+            targets: dict[str, Target] = {}
+            for name, listener in self.runtime.listeners.items():
+                if listener.tls is not None:
+                    targets[name] = (
+                        listener.tls if self.fleet is None else TlsOfAll(name, listener.tls, self.fleet)
+                    )
+            self.keeper.start(targets, self._publish)
 
     def _publish(self, paths: Mapping[bytes, bytes]) -> None:
         """Answers to ACME's HTTP-01 challenges, on all http listeners."""
         assert self.runtime is not None
         for listener in self.runtime.listeners.values():
             listener.well_known = dict(paths) or None
+        if self.fleet is not None:
+            self.fleet.tell("well_known", dict(paths))
 
     async def _rotate_tickets(self) -> None:
         while True:
@@ -193,12 +249,16 @@ class Worker:
         if self.runtime is not None:
             for writer in self.runtime.log_writers.values():
                 writer.reopen()
+        if self.fleet is not None:
+            self.fleet.tell("reopen")
 
     async def drain(self, timeout: float | None) -> int:
         """Stop accepting, let exchanges finish for up to `timeout` seconds; how many connections are left."""
         assert self.runtime is not None
         self.draining = True
         self.listening.close()
+        if self.fleet is not None:
+            return await self.fleet.drain(timeout)
         listeners = [*self.runtime.listeners.values(), *self.leaving.listeners]
         left = sum(listener.start_drain() for listener in listeners)
         loop = asyncio.get_running_loop()
@@ -216,6 +276,8 @@ class Worker:
         await self.discovery.stop()
         if self.keeper is not None:
             await self.keeper.stop()
+        if self.fleet is not None:
+            await self.fleet.stop()
         self.leaving.stop()
         self.checks.stop()
         self.reactor.stop()
@@ -239,16 +301,3 @@ def make_keeper(config: schema.Config, log: Log) -> CertificateKeeper | None:
     from lbd.control.certs.keeper import CertificateKeeper
 
     return CertificateKeeper(config, log)
-
-
-def raise_fd_limit(log: Log) -> int:
-    """Use all fds that the hard limit allows; returns how many that is."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return soft
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:
-        log.warning(f"cannot raise the limit of open files from {soft} to {hard}: {error}")
-        return soft
-    return hard

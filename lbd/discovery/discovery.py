@@ -223,6 +223,17 @@ class Discovery:
         self._memberships.pop(name).leave()
         self.names.release(name)
 
+    def told(self, cluster: str) -> tuple[tuple[Member, str | None], ...]:
+        """See Membership.told."""
+        return self._memberships[cluster].told()
+
+    def on_connect_failed(self, cluster: str, endpoint: str) -> None:
+        """Another process could not connect to it."""
+        membership = self._memberships.get(cluster)
+        for one in membership.cluster.endpoints if membership is not None else ():
+            if one.name == endpoint and one.pool.on_connect_failed is not None:
+                one.pool.on_connect_failed()
+
     async def stop(self) -> None:
         for watch in (*self._watches.values(), *self._coming.values()):
             watch.stop()

@@ -11,8 +11,6 @@ from typing import Protocol
 
 from lbd.config.units import split_address
 from lbd.discovery.member import Member, Members
-from lbd.discovery.names import Names
-from lbd.discovery.retired import Retired
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.observe.log import Log
@@ -39,6 +37,21 @@ class EndpointMaker(Protocol):
         ...
 
 
+class Addresses(Protocol):
+    """What is asked of Names."""
+
+    def address_of(self, address: str) -> str | None: ...
+    def follow(self, endpoint: Endpoint, cluster: Cluster) -> Prompt | None: ...
+    def unfollow(self, endpoint: Endpoint) -> None: ...
+
+
+class Keeps(Protocol):
+    """What is asked of Retired."""
+
+    def add(self, cluster: str, endpoints: Iterable[Endpoint]) -> None: ...
+    def sweep(self) -> None: ...
+
+
 class Membership:
     """Of one cluster: `fixed` are the members that the settings name. `on_added` is called for each endpoint
     that joins, before it can be picked."""
@@ -48,8 +61,8 @@ class Membership:
         cluster: Cluster,
         maker: EndpointMaker,
         fixed: Members,
-        names: Names,
-        retired: Retired,
+        names: Addresses,
+        retired: Keeps,
         log: Log,
         *,
         prompt: Prompt | None,
@@ -61,6 +74,7 @@ class Membership:
         self._fixed = fixed
         self._members: Members = ()  # those that were found
         self._endpoints = {endpoint.name: endpoint for endpoint in cluster.endpoints}
+        self._settled: Members = fixed
         self.maker = maker
         self._names = names
         self._retired = retired
@@ -89,6 +103,10 @@ class Membership:
             self._members = found
         return self._settle(anew=True)
 
+    def told(self) -> tuple[tuple[Member, str | None], ...]:
+        """All members, fixed or found, with their addresses as far as they are known: for other processes."""
+        return tuple((member, self._names.address_of(member.address)) for member in self._settled)
+
     def leave(self) -> None:
         """The cluster has gone."""
         endpoints = list(self.cluster.endpoints)
@@ -100,6 +118,7 @@ class Membership:
     def _settle(self, *, anew: bool = False) -> bool:
         """anew: what every endpoint is like has to be looked at."""
         taken: set[str] = set()
+        settled = list(self._fixed)
         wanted: dict[str, Endpoint] = {}
         changed: list[Endpoint] = []
         for member in self._fixed:  # two of them may have the same address
@@ -110,7 +129,9 @@ class Membership:
         for member in self._members:
             if member.identity not in taken and member.address not in taken:
                 taken |= {member.identity, member.address}
+                settled.append(member)
                 self._want(member, wanted, changed, anew)
+        self._settled = tuple(settled)
         self.found = {name: endpoint for name, endpoint in wanted.items() if name not in names}
         return self._replace(wanted, changed, anew)
 

@@ -62,6 +62,8 @@ class NameWatch:
             endpoint.resolve(self.address, split_address(endpoint.address)[1])
             if not was_resolved:
                 cluster.refresh()
+            if cluster.on_change is not None:
+                cluster.on_change(cluster, "address", endpoint)
 
     def _on_failed(self) -> None:
         for cluster in self.clusters:

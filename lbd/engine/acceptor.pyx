@@ -69,10 +69,12 @@ cdef class Acceptor(Handler):
         cdef Listener listener = self.listener
         cdef int fd, _turn
         for _turn in range(TURN):
-            if listener.n_connections >= listener.max_connections:
+            if listener.is_full():
                 if not listener.paused:
                     listener.paused = True
                     listener.stats.accept_pauses += 1
+                if listener.workers > 1:
+                    stream.set_timer(RETRY_MS)      # a connection of another worker may make room
                 return 0
             if listener.reactor.clients >= listener.reactor.max_clients:
                 return self._pause(stream, c.EMFILE)
@@ -102,6 +104,7 @@ cdef class Acceptor(Handler):
         return 0
 
     cdef int on_timeout(self, Stream stream) except -1:
+        self.listener.paused = False
         return self.on_readable(stream)
 
     cdef int on_fault(self, Stream stream) except -1:

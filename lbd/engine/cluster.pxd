@@ -30,6 +30,9 @@ cdef class Cluster(Handler):
     cdef ClusterStats own_stats
     cdef Timer timer
     cdef bint dirty
+    cdef uint64_t seen                  # of state.generation
+    cdef int worker, workers            # its place among the records of all workers
+    cdef size_t stats_step
     cdef uint8_t[75] failure_statuses   # bit set: responses that count as failures of the endpoint
     cdef readonly bint measures         # Endpoint.recent is wanted
     cdef readonly bint watched          # somebody wants to know how attempts end
@@ -68,4 +71,5 @@ cdef class Cluster(Handler):
     cdef void on_outcome(self, Endpoint endpoint, int outcome, uint64_t us) noexcept
     cdef void hold_back(self, Endpoint endpoint) noexcept
     cdef void tell(self, str kind, Endpoint endpoint) noexcept
+    cdef uint64_t all_active(self) noexcept
     cdef void mark_dirty(self) noexcept

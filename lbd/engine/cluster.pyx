@@ -19,7 +19,7 @@ from lbd.engine.reactor cimport Handler, Reactor, Stream
 from lbd.engine.reasons cimport R_BREAKER_OPEN, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_OVERLOAD
 from lbd.engine.retry cimport RETRY_RESET, RetryBudget, RetryPolicy
 from lbd.engine.shared cimport (
-    ADMIN_DISABLED, ADMIN_READY, HEALTH_DOWN, ClusterState, ClusterStats, EndpointState, Shared,
+    ADMIN_DISABLED, ADMIN_READY, HEALTH_DOWN, ClusterState, ClusterStats, EndpointState, Shared, lbd_grow,
 )
 from lbd.engine.selection cimport Selection
 from lbd.engine.sys cimport monotonic_us
@@ -50,7 +50,10 @@ cdef class Cluster(Handler):
         self.seed = (monotonic_us() if seed is None else <uint64_t> seed) | 1
         self.state = &self.own_state
         self.stats = &self.own_stats
+        self.workers = 1
         if shared is not None:
+            self.worker, self.workers = worker, shared.workers
+            self.stats_step = shared.step_of(sizeof(ClusterStats))
             self.stats = <ClusterStats*> shared.find("cluster", name, sizeof(ClusterStats), worker)
             self.state = <ClusterState*> shared.find("cluster_state", name, sizeof(ClusterState), 0)
         self.timer.owner = <void*> self
@@ -281,13 +284,35 @@ cdef class Cluster(Handler):
 
     cdef void mark_dirty(self) noexcept:
         """Something changed that selections depend on."""
+        self.seen = lbd_grow(&self.state.generation)
         if self.shared is not None:
-            self.shared.generation[0] += 1
+            lbd_grow(self.shared.generation)
         if self.dirty:
             return
         self.dirty = True
         if self.reactor is not None:
             self.reactor.at_round_end(self)
+
+    def look(self):
+        """Another worker may have changed the state of endpoints."""
+        if self.state.generation != self.seen:
+            self.seen = self.state.generation
+            if not self.dirty:
+                self.dirty = True
+                self.reactor.at_round_end(self)
+
+    cdef uint64_t all_active(self) noexcept:
+        """Exchanges and tunnels under way in all workers."""
+        cdef uint64_t found = 0
+        cdef int worker
+        for worker in range(self.workers):
+            found += (<ClusterStats*> (<char*> self.stats + <ssize_t> self.stats_step * (worker - self.worker))).active
+        return found
+
+    @property
+    def under_way(self):
+        """Exchanges and tunnels, in all workers."""
+        return self.all_active()
 
     def changed(self):
         """The control plane has changed the state of endpoints: all workers shall look at it."""
@@ -334,7 +359,7 @@ cdef class Cluster(Handler):
         cdef uint64_t most
         if not self.selection.parts:
             return R_NO_ENDPOINT
-        if self.max_requests and self.active >= self.max_requests:
+        if self.max_requests and self.all_active() >= self.max_requests:
             self.stats.shed += 1
             return R_OVERFLOW
         if self.limiter is not None:
@@ -437,6 +462,7 @@ cdef class Cluster(Handler):
     cdef void acquire(self, Endpoint endpoint) noexcept:
         cdef Seat seat = endpoint.seats
         self.active += 1
+        self.stats.active = self.active
         endpoint.active += 1
         endpoint.stats.active += 1
         while seat is not None:
@@ -446,6 +472,7 @@ cdef class Cluster(Handler):
     cdef void release(self, Endpoint endpoint) noexcept:
         cdef Seat seat = endpoint.seats
         self.active -= 1
+        self.stats.active = self.active
         endpoint.active -= 1
         endpoint.stats.active -= 1
         while seat is not None:
@@ -465,6 +492,7 @@ cdef class Cluster(Handler):
                 seat = seat.next
             if self.limiter is not None:
                 self.limiter.on_sample(us, self.active, outcome, now)
+                self.stats.limit = self.limiter.limit
         if self.passive is not None:
             self.passive.on_outcome(endpoint, outcome, us, now)
         if self.breaker is not None:

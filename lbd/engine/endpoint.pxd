@@ -7,11 +7,6 @@ from lbd.engine.pool cimport ConnectionPool
 from lbd.engine.shared cimport EndpointState, EndpointStats
 
 
-cdef struct Recent:                     # exchanges of late in this worker, older ones counting less and less
-    double requests, failures
-    double us                           # of all of them, to the first byte of the response
-    uint64_t at                         # ms: what the figures are decayed to
-
 cdef enum:
     LATENCY_BUCKETS = 40        # two per power of two from 64 us to 2^26 us (67 s), one below, one above
 
@@ -42,7 +37,9 @@ cdef class Endpoint:
     cdef readonly dict labels
     cdef readonly str zone, region
     cdef readonly ConnectionPool pool
-    cdef EndpointStats* stats
+    cdef EndpointStats* stats           # of this worker
+    cdef int worker, workers            # its place among the records of all workers
+    cdef size_t stats_step
     cdef EndpointState* state
     cdef EndpointState own_state        # where there is no shared block (tests, simulator)
     cdef EndpointStats own_stats
@@ -56,10 +53,10 @@ cdef class Endpoint:
     cdef readonly bint removed          # no longer in the cluster
     cdef Seat seats
     cdef public str trouble             # what the last active check found wrong, or None
-    cdef Recent recent                  # kept up where somebody wants it
     cdef Measured measured              # balancers keep dense copies and write both together
 
     cdef void fade(self, uint64_t now) noexcept
+    cdef EndpointStats* stats_of(self, int worker) noexcept
     cdef void note(self, bint failed, uint64_t us, uint64_t now) noexcept
 
 

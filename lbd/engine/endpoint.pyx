@@ -9,7 +9,7 @@ from libc.math cimport exp
 from libc.stdint cimport uint32_t, uint64_t
 
 from lbd.engine.pool cimport ConnectionPool
-from lbd.engine.shared cimport EndpointState, EndpointStats, Shared
+from lbd.engine.shared cimport EndpointState, EndpointStats, Recent, Shared
 
 cdef double RECENT_MS = 10_000      # after so long, what was noted counts 1/e
 
@@ -36,7 +36,10 @@ cdef class Endpoint:
         self.usable = self.resolved
         self.stats = &self.own_stats
         self.state = &self.own_state
+        self.workers = 1
         if shared is not None:
+            self.worker, self.workers = worker, shared.workers
+            self.stats_step = shared.step_of(sizeof(EndpointStats))
             identity = f"{cluster}/{name}"
             self.stats = <EndpointStats*> shared.find("endpoint", identity, sizeof(EndpointStats), worker)
             self.state = <EndpointState*> shared.find("endpoint_state", identity, sizeof(EndpointState), 0)
@@ -61,13 +64,20 @@ cdef class Endpoint:
 
     @property
     def quiet(self):
-        """Nothing is under way with it, and nothing is connected."""
-        return self.active == 0 and (self.pool is None or (self.pool.open == 0 and self.pool.queue_len == 0))
+        """Nothing is under way with it, and nothing is connected, in any worker."""
+        cdef EndpointStats* stats
+        cdef int worker
+        for worker in range(self.workers):
+            stats = self.stats_of(worker)
+            if stats.active or stats.open or stats.queued:
+                return False
+        return True
 
     def detach(self):
         """Let go of its records in the shared block, which another endpoint may get. Only for a removed, quiet one."""
         self.stats = &self.own_stats
         self.state = &self.own_state
+        self.worker, self.workers = 0, 1
         if self.pool is not None:
             self.pool.stats = &detached     # the pool may outlive this object
 
@@ -99,23 +109,39 @@ cdef class Endpoint:
         """Seconds to connect, averaged over active checks; None when not measured."""
         return self.state.rtt_us / 1e6 if self.state.rtt_us else None
 
+    cdef EndpointStats* stats_of(self, int worker) noexcept:
+        return <EndpointStats*> (<char*> self.stats + <ssize_t> self.stats_step * (worker - self.worker))
+
+    @property
+    def under_way(self):
+        """Exchanges and tunnels, in all workers."""
+        return sum([self.stats_of(worker).active for worker in range(self.workers)])
+
     def recent_requests(self, now):
-        """(how many, share that failed, mean seconds to the first byte) of late; older ones count less. now: the clock
-        of the cluster, in milliseconds."""
-        cdef Recent* recent = &self.recent
-        self.fade(now)
-        if recent.requests < 0.5:
-            return (recent.requests, 0.0, 0.0)
-        return (recent.requests, recent.failures / recent.requests, recent.us / recent.requests / 1e6)
+        """(how many, share that failed, mean seconds to the first byte) of late in all workers; older ones count less.
+        now: the clock of the cluster, in milliseconds."""
+        cdef double requests = 0, failures = 0, us = 0
+        cdef double left
+        cdef Recent* recent
+        cdef int worker
+        for worker in range(self.workers):
+            recent = &self.stats_of(worker).recent
+            left = exp((<double> recent.at - <double> now) / RECENT_MS) if now > recent.at else 1.0
+            requests += recent.requests * left
+            failures += recent.failures * left
+            us += recent.us * left
+        if requests < 0.5:
+            return (requests, 0.0, 0.0)
+        return (requests, failures / requests, us / requests / 1e6)
 
     @property
     def recent_now(self):
         """recent_requests by the worker's clock."""
-        return self.recent_requests(self.recent.at if self.pool is None else self.pool.reactor.wheel.now)
+        return self.recent_requests(self.stats.recent.at if self.pool is None else self.pool.reactor.wheel.now)
 
     cdef void fade(self, uint64_t now) noexcept:
         """What was noted counts less with time."""
-        cdef Recent* recent = &self.recent
+        cdef Recent* recent = &self.stats.recent
         cdef double left
         if now > recent.at:
             left = exp(-<double> (now - recent.at) / RECENT_MS)
@@ -125,7 +151,7 @@ cdef class Endpoint:
             recent.at = now
 
     cdef void note(self, bint failed, uint64_t us, uint64_t now) noexcept:
-        cdef Recent* recent = &self.recent
+        cdef Recent* recent = &self.stats.recent
         self.fade(now)
         recent.requests += 1
         recent.failures += failed

@@ -35,7 +35,9 @@ cdef class Listener:
     cdef public Router router               # swapped by a reload
     cdef readonly Cluster cluster           # tcp mode
     cdef public object access_log           # an AccessLog of exchange.pxd, or None
-    cdef ListenerStats* stats
+    cdef ListenerStats* stats               # of this worker
+    cdef int worker, workers                # its place among the records of all workers
+    cdef size_t stats_step
     cdef Limits limits
     cdef int64_t body_limit
     cdef uint32_t max_connections
@@ -66,6 +68,7 @@ cdef class Listener:
 
     cdef void enlist(self, Guest connection) noexcept
     cdef void delist(self, Guest connection) noexcept
+    cdef bint is_full(self) noexcept
     cdef int resume_accept(self) except -1
     cdef char* take_block(self) noexcept
     cdef void return_block(self, char* block) noexcept

@@ -2,7 +2,7 @@
 """Listener: settings, tables and counters that the connections of one accepting socket share, and the list of them."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cimport cython
 
@@ -38,6 +38,8 @@ cdef class Listener:
     def __cinit__(self, str name not None, Reactor reactor not None, *, Shared shared, int worker=0, **settings):
         self.name = name
         self.reactor = reactor
+        self.worker, self.workers = worker, shared.workers
+        self.stats_step = shared.step_of(sizeof(ListenerStats))
         self.stats = <ListenerStats*> shared.find("listener", name, sizeof(ListenerStats), worker)
         if settings.get("router") is not None:
             self.unrouted = Route("-", shared=shared, listener=name, worker=worker)
@@ -90,7 +92,7 @@ cdef class Listener:
             self.http2.glitches = http2["glitches"]
         self.trailers = frozenset(name.lower().encode() for name in trailers)
         self.authority = authority
-        if self.paused and self.n_connections < self.max_connections:
+        if self.paused and not self.is_full():
             self.resume_accept()
 
     def __dealloc__(self):
@@ -151,8 +153,18 @@ cdef class Listener:
         self.n_connections -= 1
         self.reactor.clients -= 1
         self.stats.open -= 1
-        if self.paused and self.n_connections < self.max_connections:
+        if self.paused and not self.is_full():
             self.resume_accept()
+
+    cdef bint is_full(self) noexcept:
+        """Does it have as many connections as it may have, in all workers?"""
+        cdef uint64_t found = 0
+        cdef int worker
+        if self.workers == 1:
+            return self.n_connections >= self.max_connections
+        for worker in range(self.workers):
+            found += (<ListenerStats*> (<char*> self.stats + <ssize_t> self.stats_step * (worker - self.worker))).open
+        return found >= self.max_connections
 
     cdef int resume_accept(self) except -1:
         """A connection slot is free again."""

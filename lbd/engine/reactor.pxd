@@ -83,6 +83,9 @@ cdef class Reactor:
     cdef readonly uint64_t faults
     cdef uint64_t random_state
     cdef public double lag          # seconds the last tick came late
+    cdef const uint64_t* generation # grows when another worker has changed something, see watch; or NULL
+    cdef uint64_t seen              # of it
+    cdef object on_generation
 
     cdef int add(self, Stream stream) except -1
     cdef void bury(self, Stream stream) noexcept
@@ -90,6 +93,7 @@ cdef class Reactor:
     cdef void at_round_end(self, Handler handler)
     cdef int _end_round(self)
     cdef int _round(self)
+    cdef void _look_around(self)
     cdef void _release_dead(self)
     cdef int _dispatch(self, int n, int* at) except -1
     cdef int _deliver(self, Stream stream, uint32_t flags) except -1

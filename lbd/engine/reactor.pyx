@@ -25,6 +25,7 @@ cimport cython
 
 from lbd.engine.buffer cimport buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr
 from lbd.engine cimport sys as c
+from lbd.engine.shared cimport Shared
 from lbd.engine.sys cimport monotonic_us, ssize_t
 from lbd.engine.timers cimport TICK_MS, Timer, timer_set, timer_unlink, wheel_expired, wheel_init
 from lbd.engine.xorshift cimport next_random
@@ -351,6 +352,8 @@ cdef class Reactor:
         cdef list turn = self.deferred
         cdef Stream stream
         self.wheel.now = monotonic_us() // 1000
+        if self.generation != NULL and self.generation[0] != self.seen:
+            self._look_around()
         while at < n:
             try:
                 self._dispatch(n, &at)
@@ -420,6 +423,20 @@ cdef class Reactor:
             self.on_fault(second)
             stream.reset()
 
+    cdef void _look_around(self):
+        self.seen = self.generation[0]
+        try:
+            self.on_generation()
+        except Exception as error:
+            self.faults += 1
+            self.on_fault(error)
+
+    def watch(self, Shared shared not None, on_generation not None):
+        """Call on_generation() before anything else when another process has changed the state of endpoints."""
+        self.generation = shared.generation
+        self.seen = self.generation[0]
+        self.on_generation = on_generation
+
     def _tick(self, planned):
         """Every TICK_MS: expire deadlines, measure how late the loop is."""
         now = self.loop.time()
@@ -427,6 +444,8 @@ cdef class Reactor:
         if self.running:
             self.tick_handle = self.loop.call_later(TICK_SECONDS, self._tick, now)
         self.wheel.now = monotonic_us() // 1000
+        if self.generation != NULL and self.generation[0] != self.seen:
+            self._look_around()
         self._expire()
         if self.ending:
             self._end_round()

@@ -35,6 +35,11 @@ cdef struct ListenerStats:
     uint64_t http2              # connections that speak HTTP/2
     uint64_t reasons[REASONS_COUNT]
 
+cdef struct Recent:             # exchanges of late, older ones counting less and less
+    double requests, failures
+    double us                   # of all of them, to the first byte of the response
+    uint64_t at                 # ms: what the figures are decayed to
+
 cdef struct EndpointStats:
     uint64_t requests
     uint64_t status_class[6]    # 1xx..5xx at [1]..[5]; [0]: no response
@@ -48,6 +53,7 @@ cdef struct EndpointStats:
     uint64_t idle
     uint64_t queued
     Histogram first_byte        # request sent to response head
+    Recent recent               # kept up where somebody wants it
 
 cdef enum:
     # EndpointState.health, as the active checks see it
@@ -94,6 +100,7 @@ cdef struct ClusterState:       # one for all workers
     uint64_t panics             # times it began to ignore health
     uint32_t panic              # gauge: does it ignore health now
     uint32_t ejected            # gauge: endpoints held back by passive checks
+    uint64_t generation         # grows whenever workers have to look at its endpoints again
 
 cdef struct ClusterStats:       # one per worker
     uint64_t active             # gauge: exchanges and tunnels under way
@@ -112,7 +119,22 @@ cdef struct ClusterStats:       # one per worker
     uint64_t sticky_lost
     uint64_t limit              # gauge: adaptive concurrency
 
+cdef struct WorkerStats:        # one per worker, about itself
+    uint64_t beat               # ms: when its loop last ticked
+    uint64_t lag_us             # how late that was
+    uint64_t faults             # exceptions that cost a connection
+    uint64_t pid
+    uint64_t cpu_us             # user and system time
+    uint64_t log_dropped        # lines of access logs
+
 cdef uint8_t[600] STATUS_SLOT
+
+
+cdef extern from * nogil:
+    """
+    #define lbd_grow(p) __atomic_add_fetch((p), 1, __ATOMIC_RELEASE)
+    """
+    uint64_t lbd_grow(uint64_t* p)
 
 
 cdef inline void histogram_add(Histogram* h, uint64_t us) noexcept nogil:
@@ -136,6 +158,9 @@ cdef extern from * nogil:
 
 cdef class Shared:
     cdef object memory          # the mmap
+    cdef readonly int fd        # of the memory, which workers get
+    cdef readonly bint attached # another process has made it: records are found, not made
+    cdef list news              # identities since `export` was last asked
     cdef char* base
     cdef size_t size, used
     cdef dict directory         # (kind, name) -> (offset, bytes per worker)
@@ -144,4 +169,5 @@ cdef class Shared:
     cdef readonly bytes secret  # of this run, the same in all workers
     cdef uint64_t* generation   # grows when the state of endpoints or clusters changes: others look again
 
+    cdef size_t step_of(self, size_t size) noexcept
     cdef void* find(self, str kind, str name, size_t size, int worker) except NULL

@@ -1,5 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The shared state block: one anonymous shared mapping made before workers fork, holding every counter and gauge.
+"""The shared state block: memory that all workers map, holding every counter and gauge and the state of endpoints.
+
+One process makes records, and tells the others where they are (`export`, `learn`) before they need them: no lock.
 
 Strategy: each (kind, name) owns one cache-aligned record per worker, written by that worker with plain stores and
 summed by whoever reads, so that counting costs one increment and no atomics. Records are found by identity, not by
@@ -15,6 +17,7 @@ import os
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 from lbd.engine.reasons cimport REASONS_COUNT
+from lbd.engine.sys cimport monotonic_us
 
 
 cdef enum:
@@ -66,9 +69,16 @@ def _merge(total, part):
 cdef class Shared:
     """The block; `size` bytes of address space for `workers` workers."""
 
-    def __cinit__(self, int workers=1, size_t size=1 << 30):
+    def __cinit__(self, int workers=1, size_t size=1 << 30, int fd=-1, bytes secret=None):
+        """fd, secret: of a block that another process has made, which knows the records by `learn`."""
         cdef Py_buffer view
-        self.memory = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x4000)   # MAP_NORESERVE
+        self.attached = fd >= 0
+        if self.attached:
+            self.fd = fd
+        else:
+            self.fd = os.memfd_create("lbd", os.MFD_CLOEXEC)
+            os.ftruncate(self.fd, size)
+        self.memory = mmap.mmap(self.fd, size, flags=mmap.MAP_SHARED | 0x4000)      # MAP_NORESERVE
         PyObject_GetBuffer(self.memory, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
         self.base = <char*> view.buf
         PyBuffer_Release(&view)
@@ -76,20 +86,39 @@ cdef class Shared:
         self.workers = workers
         self.directory = {}
         self.spare = {}
-        self.secret = os.urandom(32)
-        self.generation = <uint64_t*> self.find("generation", "", sizeof(uint64_t), 0)
+        self.news = []
+        self.secret = os.urandom(32) if secret is None else secret
+        if self.attached:
+            self.generation = <uint64_t*> self.base     # the first record of all
+        else:
+            self.generation = <uint64_t*> self.find("generation", "", sizeof(uint64_t), 0)
+            for worker in range(workers):
+                self.find("worker", "", sizeof(WorkerStats), worker)
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            try:
+                os.close(self.fd)
+            except OSError:
+                pass                    # at the end of the interpreter it may be gone already
 
     def __repr__(self):
         return f"<Shared workers={self.workers} records={len(self.directory)} used={self.used}>"
 
+    cdef size_t step_of(self, size_t size) noexcept:
+        """From the record of one worker to that of the next."""
+        return (size + LINE - 1) // LINE * LINE
+
     cdef void* find(self, str kind, str name, size_t size, int worker) except NULL:
         """The record of this identity for this worker, zeroed when new; MemoryError when the block is full."""
-        cdef size_t step = (size + LINE - 1) // LINE * LINE
+        cdef size_t step = self.step_of(size)
         cdef size_t offset
         if not 0 <= worker < self.workers:
             raise ValueError(f"worker {worker} of {self.workers}")
         found = self.directory.get((kind, name))
         if found is None:
+            if self.attached:
+                raise KeyError(f"the supervisor has no {kind} {name!r}")
             if self.spare.get(step):
                 offset = self.spare[step].pop()
                 memset(self.base + offset, 0, step * self.workers)
@@ -99,15 +128,67 @@ cdef class Shared:
                 offset = self.used
                 self.used += step * self.workers
             self.directory[kind, name] = (offset, step)
+            self.news.append((kind, name))
         else:
             offset = found[0]
+            if found[1] != step:
+                raise ValueError(f"{kind} {name!r} has {found[1]} bytes, not {step}")
         return self.base + offset + step * worker
 
     def forget(self, str kind, str name):
         """Let another identity have this record, which nobody writes to any more. No effect when there is none."""
         found = self.directory.pop((kind, name), None)
-        if found is not None:
+        if found is not None and not self.attached:
             self.spare.setdefault(found[1], []).append(found[0])
+
+    def export(self, bint everything=False):
+        """Identities and places for `learn` in other processes: those that are new since the last time, or all."""
+        if everything:
+            return dict(self.directory)
+        news, self.news = self.news, []
+        return {identity: self.directory[identity] for identity in news if identity in self.directory}
+
+    def learn(self, places):
+        """What `export` in the process that made the block has said."""
+        self.directory.update(places)
+
+    def clear_gauges(self, int worker):
+        """A worker has ended, or is about to begin: nothing is under way in it."""
+        cdef EndpointStats* endpoint
+        cdef ClusterStats* cluster
+        for (kind, _), (offset, step) in self.directory.items():
+            if kind == "endpoint":
+                endpoint = <EndpointStats*> (self.base + <size_t> offset + <size_t> step * worker)
+                endpoint.active = endpoint.open = endpoint.idle = endpoint.queued = 0
+                memset(&endpoint.recent, 0, sizeof(Recent))
+            elif kind == "cluster":
+                cluster = <ClusterStats*> (self.base + <size_t> offset + <size_t> step * worker)
+                cluster.active = cluster.pending = cluster.limit = 0
+            elif kind == "listener":
+                (<ListenerStats*> (self.base + <size_t> offset + <size_t> step * worker)).open = 0
+
+    def beat(self, int worker, *, double lag, faults, cpu, dropped):
+        """A worker is alive: what it says of itself. Times in seconds."""
+        cdef WorkerStats* stats = <WorkerStats*> self.find("worker", "", sizeof(WorkerStats), worker)
+        stats.beat = monotonic_us() // 1000
+        stats.lag_us = <uint64_t> (lag * 1e6)
+        stats.faults = faults
+        stats.cpu_us = <uint64_t> (cpu * 1e6)
+        stats.log_dropped = dropped
+        stats.pid = os.getpid()
+
+    def beats(self):
+        """What each worker has said of itself last; `silent`: seconds since then."""
+        cdef WorkerStats* stats
+        cdef uint64_t now = monotonic_us() // 1000
+        found = []
+        for worker in range(self.workers):
+            stats = <WorkerStats*> self.find("worker", "", sizeof(WorkerStats), worker)
+            found.append({
+                "pid": stats.pid, "silent": (now - stats.beat) / 1000 if stats.beat else None,
+                "lag": stats.lag_us / 1e6, "faults": stats.faults, "cpu": stats.cpu_us / 1e6,
+                "log_dropped": stats.log_dropped})
+        return found
 
     def names(self, str kind):
         """Identities of a kind: 'route' (listener/route/cluster), 'listener', 'endpoint' (cluster/endpoint), 'cluster'."""
@@ -135,7 +216,7 @@ cdef class Shared:
                 "retries": [cluster.retries[i] for i in range(16)], "retries_denied": cluster.retries_denied,
                 "hedges": cluster.hedges, "hedges_won": cluster.hedges_won, "shed": cluster.shed,
                 "broken": cluster.broken, "fallbacks": cluster.fallbacks, "panic_picks": cluster.panic_picks,
-                "ejections_denied": cluster.ejections_denied, "cross_zone": cluster.cross_zone,
+                "active": cluster.active, "limit": cluster.limit, "ejections_denied": cluster.ejections_denied, "cross_zone": cluster.cross_zone,
                 "sticky_kept": cluster.sticky_kept, "sticky_lost": cluster.sticky_lost,
             }
         if kind == "cluster_state":

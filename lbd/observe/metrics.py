@@ -362,17 +362,21 @@ class EngineCollector(Collector):
 
     def _process(self) -> Iterator[Metric]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        yield CounterMetricFamily(
-            "lbd_process_cpu_seconds", "User and system time.", usage.ru_utime + usage.ru_stime
-        )
+        beats = self.worker.shared.beats() if self.worker.shared.workers > 1 else []
+        cpu = usage.ru_utime + usage.ru_stime + sum(beat["cpu"] for beat in beats)
+        yield CounterMetricFamily("lbd_process_cpu_seconds", "User and system time of all processes.", cpu)
         yield GaugeMetricFamily(
             "lbd_start_time_seconds", "When the process started (Unix time).", self.started
         )
         yield GaugeMetricFamily(
-            "lbd_event_loop_lag_seconds", "How late the last tick of the loop was.", self.worker.reactor.lag
+            "lbd_event_loop_lag_seconds",
+            "How late the last tick of the loop was; of several workers the latest.",
+            max([self.worker.reactor.lag, *(beat["lag"] for beat in beats)]),
         )
         yield CounterMetricFamily(
-            "lbd_internal_errors", "Exceptions that cost a connection.", self.worker.reactor.faults
+            "lbd_internal_errors",
+            "Exceptions that cost a connection.",
+            self.worker.reactor.faults + sum(beat["faults"] for beat in beats),
         )
         yield self._log_metric()
         yield from self._reloads()
@@ -403,7 +407,10 @@ class EngineCollector(Collector):
         dropped = CounterMetricFamily(
             "lbd_access_log_dropped", "Access log lines lost to a slow or full target.", labels=["target"]
         )
+        shared = self.worker.shared
+        others = sum(beat["log_dropped"] for beat in shared.beats()) if shared.workers > 1 else 0
         if self.worker.runtime is not None:
             for writer in self.worker.runtime.log_writers.values():
-                dropped.add_metric([writer.target], writer.dropped)
+                dropped.add_metric([writer.target], writer.dropped + others)
+                others = 0  # workers tell their sum
         return dropped

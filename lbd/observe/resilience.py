@@ -54,7 +54,7 @@ def _of_clusters(shared: Shared, clusters: list[Cluster]) -> Iterator[Metric]:
         panic.add_metric([cluster.name], state["panic"])
         panics.add_metric([cluster.name], state["panics"])
         if cluster.limiter is not None:
-            limit.add_metric([cluster.name], cluster.limiter.limit)
+            limit.add_metric([cluster.name], record["limit"] or cluster.limiter.limit)
         if cluster.selection.region:
             region.add_metric([cluster.name, cluster.selection.region], 1)
     yield from (*counters.values(), sticky, panic, panics, limit, region)

@@ -41,13 +41,13 @@ def test_a_bad_configuration_is_78_with_the_errors_on_stderr(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "x.yaml").write_text(
-        "listeners:\n  - {name: web, bind: ':80', cluster: app}\nworkers: 2\n", encoding="utf-8"
+        "listeners:\n  - {name: web, bind: ':80', cluster: app}\nworkers: 0\n", encoding="utf-8"
     )
     done = lbd(*arguments, "-c", "x.yaml", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.splitlines() == [
         "x.yaml:2:39: listeners.web.cluster: unknown cluster 'app'; there are no clusters",
-        "x.yaml:3:10: workers: only 1 is supported by this version",
+        "x.yaml:3:10: workers: must be a whole number of at least 1, or auto",
     ]
 
 

@@ -110,7 +110,6 @@ clusters:
         ),
         (GOOD + "environment: 1.10", "x.yaml:5:14: environment: must be text; put the value in quotes"),
         (GOOD + "workers: 0", "x.yaml:5:10: workers: must be a whole number of at least 1, or auto"),
-        (GOOD + "workers: auto", "x.yaml:5:10: workers: only 1 is supported by this version"),
         (GOOD + "access_log: on", "x.yaml:5:13: access_log: must be off, not 'on'"),
         (
             GOOD + "admin: {bind: ':8080', token: 0123456789abcdef0}",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lbd.config import schema, transport
 from lbd.control.certs.errors import CertificateError
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 2.0
 CHALLENGE_PATH = b"/.well-known/acme-challenge/"  # RFC 8555, section 8.3
+
+class Target(Protocol):
+    """What certificates are put in force in: a ServerTls, or those of all workers."""
+
+    def install(self, certificates: Sequence[tuple[Sequence[str], bytes, bytes]]) -> None: ...
+    def set_challenges(self, challenges: Mapping[str, tuple[bytes, bytes]]) -> None: ...
+
 
 Publish = Callable[[Mapping[bytes, bytes]], None]
 Found = tuple[WatchedPair, Signature, Outcome]
@@ -73,7 +80,7 @@ class CertificateKeeper:
         ]
         self.acme_hosts = {name: one.acme.hosts for name, one in tls.items() if one.acme is not None}
         self.issuer: Issuer | None = None
-        self._targets: Mapping[str, ServerTls] = {}
+        self._targets: Mapping[str, Target] = {}
         self._publish: Publish = _nowhere
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -126,7 +133,7 @@ class CertificateKeeper:
         )
         self.issuer.load()
 
-    def start(self, targets: Mapping[str, ServerTls], publish: Publish) -> None:
+    def start(self, targets: Mapping[str, Target], publish: Publish) -> None:
         """Put everything in force, and begin to watch and to order. CertificateError: OpenSSL refuses one.
 
         `targets` has the TLS settings of each listener by name; `publish` replaces the answers to requests

@@ -1,0 +1,368 @@
+"""A worker process of several: the data plane and nothing else, told what to do by the supervisor.
+
+Run as a program, by fleet.py, with the descriptors of its channel and of the shared block. What it serves
+comes over the channel: the configuration, who the members of clusters are, certificates, listening sockets.
+The health and weights of endpoints, breakers and counters stand in the shared block. When the supervisor
+goes away without a word it drains and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+
+from lbd.config.units import split_address
+from lbd.control.channel import Channel
+from lbd.control.compile import Compiled, Place, Runtime, compile_steps
+from lbd.control.descriptors import share_of_clients
+from lbd.control.leaving import Leaving
+from lbd.control.listening import Address, Listening
+from lbd.control.loading import put_together
+from lbd.control.steps import unhurried
+from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
+from lbd.discovery.member import Member
+from lbd.discovery.membership import Membership
+from lbd.discovery.names import is_name
+from lbd.engine.accesslog import LogWriter
+from lbd.engine.cluster import Cluster
+from lbd.engine.endpoint import Endpoint
+from lbd.engine.reactor import Reactor
+from lbd.engine.shared import Shared
+from lbd.observe.log import LEVELS, Log
+
+BEAT_SECONDS = 1.0
+POLL_SECONDS = 0.02
+PROMPT_SECONDS = 1.0  # between two words about the same endpoint that cannot be connected to
+OWN_EVENTS = ("panic", "region", "members", "address")  # which the supervisor finds out by itself
+
+Told = tuple[tuple[Member, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker serves. members: of each cluster that is new or has changed; certificates: by listener;
+    places: of the shared block; addresses: of the descriptors that come with it."""
+
+    pieces: bytes
+    members: dict[str, Told]
+    certificates: dict[str, list[Any]]
+    places: dict[tuple[str, str], tuple[int, int]]
+    addresses: tuple[Address, ...] = ()
+
+
+class DataWorker:
+    """One per process."""
+
+    def __init__(self, index: int, shared: Shared, end: socket.socket, level: str) -> None:
+        self.index = index
+        self.shared = shared
+        self.log = Log(level)
+        self.reactor = Reactor(asyncio.get_running_loop(), self._on_fault)
+        self.listening = Listening(self.log, says=False)  # the supervisor does
+        self.leaving = Leaving(self.log)
+        self.runtime: Runtime | None = None
+        self.memberships: dict[str, Membership] = {}
+        self.known: dict[str, str] = {}  # host -> address, as the supervisor knows it
+        self.coming: Compiled | None = None
+        self.over = asyncio.Event()
+        self._prompted: dict[str, float] = {}
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.channel = Channel(end, self._on_message, self._on_orphaned)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.reactor, self.shared, LogWriter, self.index, self.shared.secret)
+
+    # what the supervisor says
+
+    def _on_message(self, kind: str, content: Any, descriptors: list[int]) -> None:
+        handler: Callable[..., Coroutine[Any, Any, None]] = getattr(self, f"_do_{kind}")
+        task = asyncio.create_task(self._in_turn(kind, handler(content, descriptors)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _in_turn(self, kind: str, doing: Coroutine[Any, Any, None]) -> None:
+        """One order after the other, in the order in which they came (locks are fair)."""
+        async with self._turn:
+            try:
+                await doing
+            except Exception as error:
+                where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
+                self.log.error(f"worker {self.index}: internal error, {kind}: {where}")
+                self.channel.send("failed", f"{type(error).__name__}: {error}")
+
+    async def _do_start(self, orders: Orders, descriptors: list[int]) -> None:
+        self.reactor.max_clients = share_of_clients(self.log)
+        await self._do_prepare(orders, [])
+        self.reactor.watch(self.shared, self._look)
+        await self._do_adopt(orders, descriptors)
+        self.reactor.start()
+        self._beat()
+        self._rotate_tickets()
+        gc.collect()
+        gc.freeze()
+
+    async def _do_prepare(self, orders: Orders, descriptors: list[int]) -> None:
+        """Compile beside what serves."""
+        gc.disable()
+        self.shared.learn(orders.places)
+        self._note_addresses(orders.members)
+        config = await unhurried(put_together(orders.pieces))
+        steps = compile_steps(config, self.runtime, self.place, self.known, time.time())
+        self.coming = await unhurried(steps)
+        self.channel.send("prepared")
+
+    async def _do_abort(self, content: None, descriptors: list[int]) -> None:
+        """It is not put in force after all."""
+        coming, self.coming = self.coming, None
+        before = self.runtime.log_writers if self.runtime is not None else {}
+        for target, writer in coming.runtime.log_writers.items() if coming is not None else ():
+            if target not in before:
+                writer.close()
+        gc.enable()
+
+    async def _do_adopt(self, orders: Orders, descriptors: list[int]) -> None:
+        """Put it in force."""
+        compiled, before, self.coming = self.coming, self.runtime, None
+        assert compiled is not None
+        runtime = compiled.runtime
+        self.shared.learn(orders.places)
+        self._note_addresses(orders.members)
+        for name, entries in orders.certificates.items():
+            self._install(runtime, compiled, name, entries)
+        await unhurried(compiled.adopt())
+        self.runtime = runtime
+        self._follow_members(compiled, orders.members)
+        sockets = {
+            address: [socket.socket(fileno=one)]
+            for address, one in zip(orders.addresses, descriptors, strict=True)
+        }
+        self.listening.adopt(runtime.config, runtime.listeners, sockets)
+        if before is not None:
+            self._let_go(before, runtime)
+        gc.freeze()
+        gc.enable()
+        self.channel.send("adopted", sum(one.open_connections for one in runtime.listeners.values()))
+
+    async def _do_members(self, content: tuple[str, Told, Any], descriptors: list[int]) -> None:
+        name, told, places = content
+        self.shared.learn(places)
+        self._note_addresses({name: told})
+        if self.runtime is not None and name in self.memberships:
+            self._settle(name, told)
+
+    async def _do_certificates(self, content: tuple[str, list[Any]], descriptors: list[int]) -> None:
+        name, entries = content
+        tls = self.runtime.listeners[name].tls if self.runtime is not None else None
+        if tls is not None:
+            tls.install(entries)
+
+    async def _do_challenges(self, content: tuple[str, Any], descriptors: list[int]) -> None:
+        name, challenges = content
+        tls = self.runtime.listeners[name].tls if self.runtime is not None else None
+        if tls is not None:
+            tls.set_challenges(challenges)
+
+    async def _do_well_known(self, paths: dict[bytes, bytes], descriptors: list[int]) -> None:
+        for listener in self.runtime.listeners.values() if self.runtime is not None else ():
+            listener.well_known = paths or None
+
+    async def _do_close_unused(self, content: tuple[str, str], descriptors: list[int]) -> None:
+        cluster, name = content
+        for endpoint in self.runtime.clusters[cluster].endpoints if self.runtime is not None else ():
+            if endpoint.name == name:
+                endpoint.pool.close_unused()
+
+    async def _do_level(self, level: str, descriptors: list[int]) -> None:
+        self.log.least = LEVELS[level]
+
+    async def _do_reopen(self, content: None, descriptors: list[int]) -> None:
+        for writer in self.runtime.log_writers.values() if self.runtime is not None else ():
+            writer.reopen()
+
+    async def _do_drain(self, seconds: float | None, descriptors: list[int]) -> None:
+        self.listening.close()
+        listeners = [*self._listeners(), *self.leaving.listeners]
+        left = sum(listener.start_drain() for listener in listeners)
+        loop = asyncio.get_running_loop()
+        deadline = None if seconds is None else loop.time() + seconds
+        while left and (deadline is None or loop.time() < deadline):
+            await asyncio.sleep(POLL_SECONDS)
+            left = sum(listener.open_connections for listener in listeners)
+        self.channel.send("drained", left)
+        self.over.set()
+
+    def _on_orphaned(self) -> None:
+        self.log.error(f"worker {self.index}: the supervisor has gone; draining")
+        task = asyncio.create_task(self._do_drain(self._drain_seconds(), []))
+        self._tasks.add(task)
+
+    def _drain_seconds(self) -> float:
+        return self.runtime.config.drain_timeout if self.runtime is not None else 0.0
+
+    # the data plane
+
+    def _listeners(self) -> Iterable[Any]:
+        return self.runtime.listeners.values() if self.runtime is not None else ()
+
+    def _look(self) -> None:
+        """Another process has changed the state of endpoints."""
+        for cluster in self.runtime.clusters.values() if self.runtime is not None else ():
+            cluster.look()
+
+    def _install(self, runtime: Runtime, compiled: Compiled, name: str, entries: list[Any]) -> None:
+        settings, listener = compiled.listeners.get(name), runtime.listeners.get(name)
+        tls = settings["tls"] if settings is not None else listener.tls if listener is not None else None
+        if tls is not None:
+            tls.install(entries)
+
+    def _follow_members(self, compiled: Compiled, members: dict[str, Told]) -> None:
+        runtime = compiled.runtime
+        for name in [name for name in self.memberships if name not in runtime.clusters]:
+            self.memberships.pop(name).leave()
+        for name, cluster in runtime.clusters.items():
+            if name not in self.memberships:
+                fixed = tuple(Member.of(endpoint) for endpoint in runtime.makers[name].setting.endpoints)
+                self.memberships[name] = Membership(
+                    cluster, runtime.makers[name], fixed, self, _Gone(), Log("error"),
+                    prompt=None, on_added=self._on_added,
+                )  # fmt: skip
+                for endpoint in cluster.endpoints:
+                    self._on_added(cluster, endpoint)
+                cluster.on_change = self._on_change
+            if name in members:
+                self._settle(name, members[name])
+
+    def _settle(self, name: str, told: Told) -> None:
+        assert self.runtime is not None
+        membership = self.memberships[name]
+        membership.reconfigure(
+            self.runtime.makers[name], tuple(member for member, _ in told), (), prompt=None
+        )
+        known = {member.identity: address for member, address in told}
+        for endpoint in membership.cluster.endpoints:
+            address = known.get(endpoint.name)
+            if address is not None:
+                endpoint.resolve(address, split_address(endpoint.address)[1])
+        membership.cluster.refresh()
+
+    def _note_addresses(self, members: dict[str, Told]) -> None:
+        for told in members.values():
+            self.known.update(
+                {split_address(member.address)[0]: address for member, address in told if address is not None}
+            )
+
+    def _on_added(self, cluster: Cluster, endpoint: Endpoint) -> None:
+        name = f"{cluster.name}/{endpoint.name}"
+        endpoint.pool.on_problem = lambda why: self.log.warning(f"endpoint {name}: TLS failed: {why}")
+
+    def _on_connect_failed(self, cluster: str, endpoint: str) -> None:
+        now, name = time.monotonic(), f"{cluster}/{endpoint}"
+        if now - self._prompted.get(name, 0.0) >= PROMPT_SECONDS:
+            self._prompted[name] = now
+            self.channel.send("connect_failed", (cluster, endpoint))
+
+    def _on_change(self, cluster: Cluster, kind: str, endpoint: Endpoint | None) -> None:
+        if not kind.startswith(OWN_EVENTS):
+            self.channel.send("event", (cluster.name, kind, endpoint.name if endpoint is not None else None))
+
+    def _let_go(self, before: Runtime, runtime: Runtime) -> None:
+        seconds = runtime.config.drain_timeout
+        for name, listener in before.listeners.items():
+            if runtime.listeners.get(name) is not listener:
+                self.leaving.add(listener, seconds)
+        for target, writer in before.log_writers.items():
+            if target not in runtime.log_writers:
+                self.leaving.close_later(writer, seconds)
+
+    def _on_fault(self, error: BaseException) -> None:
+        where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
+        self.log.error(f"worker {self.index}: internal error, one connection closed: {where}")
+
+    def _beat(self) -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        writers = self.runtime.log_writers.values() if self.runtime is not None else ()
+        self.shared.beat(
+            self.index,
+            lag=self.reactor.lag,
+            faults=self.reactor.faults,
+            cpu=usage.ru_utime + usage.ru_stime,
+            dropped=sum(writer.dropped for writer in writers),
+        )
+        asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+
+    def _rotate_tickets(self) -> None:
+        now = time.time()
+        keys = ticket_keys(self.shared.secret, now)
+        for listener in self._listeners():
+            if listener.tls is not None and listener.tls.has_tickets:
+                listener.tls.set_ticket_keys(keys)
+        rest = TICKET_EPOCH_SECONDS - now % TICKET_EPOCH_SECONDS
+        asyncio.get_running_loop().call_later(rest + 0.5, self._rotate_tickets)
+
+    # what Membership asks of Names
+
+    def address_of(self, address: str) -> str | None:
+        """As the supervisor has told."""
+        host, _ = split_address(address)
+        return self.known.get(host, None if is_name(host) else host)
+
+    def follow(self, endpoint: Endpoint, cluster: Cluster) -> Callable[[], None]:
+        """The supervisor follows names; it wants to hear when connecting fails."""
+        return lambda: self._on_connect_failed(cluster.name, endpoint.name)
+
+    def unfollow(self, endpoint: Endpoint) -> None:
+        """See follow."""
+
+
+class _Gone:
+    """What Membership asks of Retired: the supervisor looks after records."""
+
+    def add(self, cluster: str, endpoints: Iterable[Endpoint]) -> None:
+        """Nothing to do."""
+
+    def sweep(self) -> None:
+        """Nothing to do."""
+
+
+async def _serve(
+    index: int, workers: int, shared_fd: int, channel_fd: int, secret: bytes, level: str
+) -> None:
+    shared = Shared(workers, size=os.fstat(shared_fd).st_size, fd=shared_fd, secret=secret)
+    worker = DataWorker(index, shared, socket.socket(fileno=channel_fd), level)
+    await worker.over.wait()
+    # let the last message go
+    await asyncio.sleep(POLL_SECONDS)
+    for writer in worker.runtime.log_writers.values() if worker.runtime is not None else ():
+        writer.close()
+    os._exit(0)  # connections that are left are the kernel's to close; nothing else is worth the time
+
+
+def _main() -> None:
+    index, workers, shared_fd, channel_fd = (int(text) for text in sys.argv[1:5])
+    level, core = sys.argv[5], sys.argv[6]
+    for name in ("INT", "TERM", "HUP", "USR1", "USR2", "QUIT"):
+        # a terminal sends them to all; the supervisor says what they mean
+        signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_IGN)
+    if core != "-":
+        os.sched_setaffinity(0, {int(core)})
+    secret = sys.stdin.buffer.read(32)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(index, workers, shared_fd, channel_fd, secret, level))
+
+
+if __name__ == "__main__":
+    _main()

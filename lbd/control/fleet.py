@@ -1,0 +1,393 @@
+"""The fleet: worker processes of one lbd, and the supervisor's side of what passes between them.
+
+Each worker has a listening socket of its own for every address (SO_REUSEPORT), of which the supervisor keeps
+a duplicate: what waits in the queue of a worker that dies is served by the one that replaces it. Programs are
+started anew, not forked, so that nothing of the supervisor (its loop, its threads) is in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lbd.config import schema
+from lbd.control.channel import Channel
+from lbd.control.data_worker import Orders, Told
+from lbd.control.listening import Address, Sockets, addresses_of, say_listening
+from lbd.control.sockets import apply_options, listen_together, unlink_unix
+from lbd.engine.shared import Shared
+from lbd.engine.tls import ServerTls
+from lbd.observe.log import Log
+
+START_SECONDS = 60.0
+SILENT_SECONDS = 60.0  # without a beat, after which a worker is killed
+LOOK_SECONDS = 1.0
+STEADY_SECONDS = 10.0  # a worker that lived for so long did not die of its start
+LONGEST_REST = 10.0  # before another one is started
+
+
+class WorkersFailed(Exception):
+    """The workers could not do what they were told; str() says why."""
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One worker process."""
+
+    index: int
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    started: float
+    answers: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
+    addresses: set[Address] = field(default_factory=set)  # whose sockets it has
+
+    async def answer(self, kind: str, seconds: float = START_SECONDS) -> Any:
+        """What it says to an order. WorkersFailed."""
+        try:
+            async with asyncio.timeout(seconds):
+                said, content = await self.answers.get()
+        except TimeoutError:
+            raise WorkersFailed(f"worker {self.index} does not answer") from None
+        if said != kind:
+            raise WorkersFailed(f"worker {self.index}: {content or said}")
+        return content
+
+
+class HeldSockets:
+    """Listening sockets for all workers, a list for each address. Like Listening, but nothing is accepted."""
+
+    def __init__(self, log: Log, workers: int) -> None:
+        self._log = log
+        self._workers = workers
+        self._held: dict[Address, tuple[schema.Listener, list[socket.socket]]] = {}
+
+    def prepare(self, config: schema.Config) -> Sockets:
+        """Sockets for the addresses that have none yet. BindError, and then none is left open."""
+        made: dict[Address, list[socket.socket]] = {}
+        try:
+            for address, setting in addresses_of(config).items():
+                if address not in self._held:
+                    made[address] = listen_together(
+                        address.text, setting.backlog, setting.socket, self._workers
+                    )
+                else:
+                    apply_options(self._held[address][1][0], address.text, setting.socket, dry_run=True)
+        except BaseException:
+            for several in made.values():
+                for one in several:
+                    one.close()
+            raise
+        return made
+
+    def adopt(self, config: schema.Config, listeners: Mapping[str, object], made: Sockets) -> list[Address]:
+        """These are the addresses from now on; those that are closed here, and soon by the workers."""
+        wanted = addresses_of(config)
+        for address, setting in wanted.items():
+            if address in self._held:
+                before, several = self._held[address]
+                same = (before.socket, before.backlog) == (setting.socket, setting.backlog)
+                for one in () if same else several:
+                    apply_options(one, address.text, setting.socket)
+                    one.listen(setting.backlog)
+                self._held[address] = (setting, several)
+            else:
+                self._held[address] = (setting, made[address])
+                say_listening(self._log, setting, made[address][0])
+        gone = [address for address in self._held if address not in wanted]
+        for address in gone:
+            self._close(address)
+        return gone
+
+    def of(self, worker: int) -> dict[Address, socket.socket]:
+        """Those of one worker."""
+        return {address: several[worker] for address, (_, several) in self._held.items()}
+
+    def close(self) -> None:
+        """Let go of all."""
+        for address in list(self._held):
+            self._close(address)
+
+    def _close(self, address: Address) -> None:
+        _, several = self._held.pop(address)
+        for one in several:
+            one.close()
+        unlink_unix(address.text)
+
+
+class Fleet:
+    """told(): the members of all clusters; on_event(cluster, kind, endpoint), on_connect_failed(cluster,
+    endpoint): what workers say."""
+
+    def __init__(
+        self,
+        count: int,
+        log: Log,
+        shared: Shared,
+        sockets: HeldSockets,
+        *,
+        pins: bool,
+        told: Callable[[], dict[str, Told]],
+        on_event: Callable[[str, str, str | None], None],
+        on_connect_failed: Callable[[str, str], None],
+    ) -> None:
+        self.count = count
+        self.sockets = sockets
+        self.deaths = 0
+        self._log = log
+        self._shared = shared
+        self._pins = pins
+        self._told = told
+        self._on_event = on_event
+        self._on_connect_failed = on_connect_failed
+        self._members: dict[int, Member] = {}
+        self._pieces = b""
+        self._level = "info"
+        self._certificates: dict[str, list[Any]] = {}
+        self._rests: dict[int, float] = {}
+        self._watching: asyncio.Task[None] | None = None
+        self._starting: set[asyncio.Task[None]] = set()
+        self.stopping = False
+        self.changing = False  # a reload is under way: members are told with it
+
+    def __repr__(self) -> str:
+        return f"<Fleet {sorted(self._members)} of {self.count}>"
+
+    # life
+
+    async def start(self, pieces: bytes, level: str) -> None:
+        """All workers; returns when they serve. WorkersFailed."""
+        self._pieces, self._level = pieces, level
+        members = [self._spawn(index) for index in range(self.count)]
+        for member in members:
+            await self._begin(member)
+        self._watching = asyncio.create_task(self._watch())
+
+    def _spawn(self, index: int) -> Member:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._shared.clear_gauges(index)
+        cores = sorted(os.sched_getaffinity(0))
+        core = str(cores[index % len(cores)]) if self._pins else "-"
+        with theirs:
+            arguments = (index, self.count, self._shared.fd, theirs.fileno(), self._level, core)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lbd.control.data_worker", *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                pass_fds=(self._shared.fd, theirs.fileno()),
+            )
+        assert process.stdin is not None
+        process.stdin.write(self._shared.secret)
+        process.stdin.close()
+        channel = Channel(
+            ours,
+            lambda kind, content, _: self._on_message(member, kind, content),
+            lambda: self._on_closed(member),
+        )
+        member = Member(index, process, channel, time.monotonic())
+        self._members[index] = member
+        return member
+
+    async def _begin(self, member: Member) -> None:
+        """What it serves, and until it does."""
+        held = self._new_sockets(member)
+        orders = Orders(
+            self._pieces, self._told(), self._certificates, self._shared.export(everything=True), tuple(held)
+        )
+        member.channel.send("start", orders, [one.fileno() for one in held.values()])
+        await member.answer("prepared")
+        await member.answer("adopted")
+
+    def _new_sockets(self, member: Member) -> dict[Address, socket.socket]:
+        """Those that it has not got yet."""
+        held = self.sockets.of(member.index)
+        before, member.addresses = member.addresses, set(held)
+        return {address: one for address, one in held.items() if address not in before}
+
+    def _on_message(self, member: Member, kind: str, content: Any) -> None:
+        if kind == "event":
+            self._on_event(*content)
+        elif kind == "connect_failed":
+            self._on_connect_failed(*content)
+        else:
+            member.answers.put_nowait((kind, content))
+
+    def _on_closed(self, member: Member) -> None:
+        """It has ended, or is about to."""
+        member.answers.put_nowait(("ended", "it has ended"))
+        task = asyncio.create_task(self._bury(member))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _bury(self, member: Member) -> None:
+        code = await _end_of(member.process)
+        if self._members.get(member.index) is member:
+            del self._members[member.index]
+        self._shared.clear_gauges(member.index)
+        if self.stopping:
+            return
+        self.deaths += 1
+        lived = time.monotonic() - member.started
+        rest = 0.0 if lived >= STEADY_SECONDS else self._rests.get(member.index, 0.05) * 2
+        self._rests[member.index] = min(rest, LONGEST_REST)
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        who = f"worker {member.index} (pid {member.process.pid})"
+        self._log.error(f"{who} ended with {how}; starting another")
+        await asyncio.sleep(self._rests[member.index])
+        while self.changing:
+            await asyncio.sleep(0.05)
+        if self.stopping:
+            return
+        another = self._spawn(member.index)
+        try:
+            await self._begin(another)
+        except WorkersFailed as error:
+            self._log.error(str(error))
+            another.process.kill()
+        else:
+            self._log.info(f"worker {another.index} (pid {another.process.pid}) serves")
+
+    async def _watch(self) -> None:
+        """Kill workers whose loop stands still: they would hold their clients for ever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for index, beat in enumerate(self._shared.beats()):
+                member = self._members.get(index)
+                if member is None or beat["pid"] != member.process.pid or beat["silent"] is None:
+                    continue
+                if beat["silent"] > SILENT_SECONDS:
+                    self._log.error(f"worker {index} (pid {beat['pid']}) does not react: killed")
+                    member.process.kill()
+
+    # orders
+
+    def tell(self, kind: str, content: Any = None) -> None:
+        """To all workers."""
+        for member in self._members.values():
+            member.channel.send(kind, content)
+
+    def tell_members(self, cluster: str, told: Told) -> None:
+        """Who they are now, unless a reload is about to say that."""
+        if not self.changing:
+            self.tell("members", (cluster, told, self._shared.export()))
+
+    def tell_certificates(self, listener: str, entries: list[Any]) -> None:
+        """Those in force from now on."""
+        self._certificates[listener] = entries
+        if not self.changing:
+            self.tell("certificates", (listener, entries))
+
+    def tell_level(self, level: str) -> None:
+        """Of the log."""
+        self._level = level
+        self.tell("level", level)
+
+    async def prepare(self, pieces: bytes) -> None:
+        """All workers compile another configuration beside the present one. WorkersFailed: none has."""
+        self.changing = True
+        orders = Orders(pieces, self._told(), {}, self._shared.export())
+        members = list(self._members.values())
+        for member in members:
+            member.channel.send("prepare", orders)
+        try:
+            for member in members:
+                await member.answer("prepared")
+        except WorkersFailed:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """What was prepared is not put in force."""
+        self.tell("abort")
+        for member in self._members.values():
+            while not member.answers.empty():
+                member.answers.get_nowait()
+        self.changing = False
+
+    async def adopt(self, pieces: bytes) -> int:
+        """What was prepared is put in force; how many connections of clients go on. A worker that cannot is
+        replaced."""
+        self._pieces = pieces
+        kept = 0
+        members, places = list(self._members.values()), self._shared.export()
+        for member in members:
+            held = self._new_sockets(member)
+            orders = Orders(b"", self._told(), self._certificates, places, tuple(held))
+            member.channel.send("adopt", orders, [one.fileno() for one in held.values()])
+        for member in members:
+            try:
+                kept += await member.answer("adopted")
+            except WorkersFailed as error:
+                self._log.error(f"{error}; it is replaced")
+                member.process.kill()
+        self.changing = False
+        return kept
+
+    async def drain(self, seconds: float | None) -> int:
+        """All workers finish what they have, and end; how many connections were cut."""
+        self.stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
+        members = list(self._members.values())
+        for member in members:
+            member.channel.send("drain", seconds)
+        left = 0
+        for member in members:
+            try:
+                left += await member.answer("drained", 1e9 if seconds is None else seconds + 10)
+            except WorkersFailed as error:
+                self._log.warning(str(error))
+        return left
+
+    async def stop(self) -> None:
+        """Whoever is still there is killed."""
+        self.stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
+        for member in list(self._members.values()):
+            if member.process.poll() is None:
+                try:
+                    async with asyncio.timeout(1.0):
+                        await _end_of(member.process)
+                except TimeoutError:
+                    member.process.kill()
+                    await _end_of(member.process)
+            member.channel.close()
+
+
+class TlsOfAll:
+    """The TLS of a listener in all workers, as a CertificateKeeper sees it; `own` finds out what is wrong."""
+
+    def __init__(self, name: str, own: ServerTls, fleet: Fleet) -> None:
+        self._name = name
+        self._own = own
+        self._fleet = fleet
+
+    def install(self, certificates: Sequence[tuple[Sequence[str], bytes, bytes]]) -> None:
+        """TlsError: nothing is changed anywhere."""
+        self._own.install(certificates)
+        self._fleet.tell_certificates(self._name, [*certificates])
+
+    def set_challenges(self, challenges: Mapping[str, tuple[bytes, bytes]]) -> None:
+        """See ServerTls."""
+        self._own.set_challenges(challenges)
+        self._fleet.tell("challenges", (self._name, dict(challenges)))
+
+
+async def _end_of(process: subprocess.Popen[bytes]) -> int:
+    """Its exit code, once it has ended."""
+    if process.poll() is None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        descriptor = os.pidfd_open(process.pid)
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+    return process.wait()
