@@ -272,9 +272,8 @@ class Fleet:
             member.channel.send(kind, content)
 
     def tell_members(self, cluster: str, told: Told) -> None:
-        """Who they are now, unless a reload is about to say that."""
-        if not self.changing:
-            self.tell("members", (cluster, told, self._shared.export()))
+        """Who they are now."""
+        self.tell("members", (cluster, told, self._shared.export()))
 
     def tell_certificates(self, listener: str, entries: list[Any]) -> None:
         """Those in force from now on."""

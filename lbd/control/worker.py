@@ -157,7 +157,7 @@ class Worker:
 
     def _on_members(self, setting: schema.Cluster, cluster: Cluster) -> None:
         self.checks.follow(setting, cluster)
-        if self.fleet is not None:
+        if self.fleet is not None and not self.fleet.changing:  # a reload tells them with all the rest
             self.fleet.tell_members(cluster.name, self.discovery.told(cluster.name))
 
     def _close_unused(self, cluster: str, endpoint: Endpoint) -> None:

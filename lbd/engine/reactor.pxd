@@ -83,7 +83,7 @@ cdef class Reactor:
     cdef readonly uint64_t faults
     cdef uint64_t random_state
     cdef public double lag          # seconds the last tick came late
-    cdef const uint64_t* generation # grows when another worker has changed something, see watch; or NULL
+    cdef const uint64_t* generation     # grows when another worker has changed something, see watch; or NULL
     cdef uint64_t seen              # of it
     cdef object on_generation
 

@@ -159,7 +159,7 @@ cdef extern from * nogil:
 cdef class Shared:
     cdef object memory          # the mmap
     cdef readonly int fd        # of the memory, which workers get
-    cdef readonly bint attached # another process has made it: records are found, not made
+    cdef readonly bint attached     # another process has made it: records are found, not made
     cdef list news              # identities since `export` was last asked
     cdef char* base
     cdef size_t size, used

@@ -17,6 +17,7 @@ import os
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 from lbd.engine.reasons cimport REASONS_COUNT
+from lbd.engine cimport sys as c
 from lbd.engine.sys cimport monotonic_us
 
 
@@ -97,10 +98,7 @@ cdef class Shared:
 
     def __dealloc__(self):
         if self.fd >= 0:
-            try:
-                os.close(self.fd)
-            except OSError:
-                pass                    # at the end of the interpreter it may be gone already
+            c.close(self.fd)
 
     def __repr__(self):
         return f"<Shared workers={self.workers} records={len(self.directory)} used={self.used}>"
@@ -216,7 +214,8 @@ cdef class Shared:
                 "retries": [cluster.retries[i] for i in range(16)], "retries_denied": cluster.retries_denied,
                 "hedges": cluster.hedges, "hedges_won": cluster.hedges_won, "shed": cluster.shed,
                 "broken": cluster.broken, "fallbacks": cluster.fallbacks, "panic_picks": cluster.panic_picks,
-                "active": cluster.active, "limit": cluster.limit, "ejections_denied": cluster.ejections_denied, "cross_zone": cluster.cross_zone,
+                "active": cluster.active, "limit": cluster.limit,
+                "ejections_denied": cluster.ejections_denied, "cross_zone": cluster.cross_zone,
                 "sticky_kept": cluster.sticky_kept, "sticky_lost": cluster.sticky_lost,
             }
         if kind == "cluster_state":

@@ -50,7 +50,7 @@ class Lbd:
     def __enter__(self) -> Self:
         self.start()
         try:
-            eventually(self._is_ready_or_gone, "lbd is ready", timeout=2 * TIMEOUT)
+            eventually(self._is_ready_or_gone, "lbd is ready", timeout=4 * TIMEOUT)
             assert self.process.poll() is None, "lbd ended before it was ready"
         except BaseException as error:
             error.add_note(f"stderr of lbd:\n{self.stderr}")

@@ -11,7 +11,7 @@ from harness.lbd import Lbd
 from harness.messages import get
 from health.watching import await_line
 
-START = 'admin: {bind: "127.0.0.1:0"}\n'
+START = 'admin: {bind: "127.0.0.1:0"}\nstate_directory: state\n'
 
 
 class Changing(Lbd):

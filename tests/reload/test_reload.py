@@ -88,7 +88,7 @@ def test_address_in_use_refuses_the_reload() -> None:
             assert body(client) == b"one"
 
 
-@pytest.mark.parametrize("setting", ["state_directory: elsewhere", "resolver: {timeout: 1s}"])
+@pytest.mark.parametrize("setting", ["workers: 2", "resolver: {timeout: 1s}"])
 def test_settings_of_the_process_cannot_change(setting: str) -> None:
     with Named("one") as one, Changing(PLAIN, one=one) as lbd:
         assert "cannot change while lbd runs" in lbd.refused(f"{setting}\n{PLAIN}")

@@ -1,0 +1,48 @@
+"""An lbd with several worker processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.waiting import eventually
+from reload.changing import Changing
+
+
+class Several(Changing):
+    """`workers: 2` before everything else."""
+
+    count = 2
+
+    def __init__(self, config: str, **places: object):
+        super().__init__(f"workers: {self.count}\n{config}", **places)
+
+    def write(self, config: str, **places: object) -> None:
+        super().write(f"workers: {self.count}\n{config}", **places)
+
+    def pids(self) -> list[int]:
+        """Of the workers, in no order."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [pid for pid in map(int, listed.split()) if b"data_worker" in command(pid)]
+
+    def both(self) -> list[int]:
+        """All of them, once they are there."""
+        return eventually(lambda: len(found := self.pids()) == self.count and found, "all workers are there")
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def connections_of(pid: int) -> int:
+    """How many established TCP connections on its side a process has: sockets that are not listening."""
+    found = 0
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+        except OSError:
+            continue
+    return found
