@@ -20,8 +20,8 @@ from typing import Any
 from lbd.config import schema
 from lbd.control.channel import Channel
 from lbd.control.data_worker import Orders, Told
-from lbd.control.listening import Address, Sockets, addresses_of, say_listening
-from lbd.control.sockets import apply_options, listen_together, unlink_unix
+from lbd.control.listening import Address, Inherited, Sockets, addresses_of, say_listening, sockets_for
+from lbd.control.sockets import apply_options, unlink_unix
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ServerTls
 from lbd.observe.log import Log
@@ -29,6 +29,7 @@ from lbd.observe.log import Log
 START_SECONDS = 60.0
 SILENT_SECONDS = 60.0  # without a beat, after which a worker is killed
 LOOK_SECONDS = 1.0
+STILL_SECONDS = 15.0  # without a beat, after which systemd is not told that all is well
 STEADY_SECONDS = 10.0  # a worker that lived for so long did not die of its start
 LONGEST_REST = 10.0  # before another one is started
 
@@ -63,9 +64,10 @@ class Member:
 class HeldSockets:
     """Listening sockets for all workers, a list for each address. Like Listening, but nothing is accepted."""
 
-    def __init__(self, log: Log, workers: int) -> None:
+    def __init__(self, log: Log, workers: int, inherited: Inherited | None = None) -> None:
         self._log = log
         self._workers = workers
+        self._inherited = inherited
         self._held: dict[Address, tuple[schema.Listener, list[socket.socket]]] = {}
 
     def prepare(self, config: schema.Config) -> Sockets:
@@ -74,9 +76,7 @@ class HeldSockets:
         try:
             for address, setting in addresses_of(config).items():
                 if address not in self._held:
-                    made[address] = listen_together(
-                        address.text, setting.backlog, setting.socket, self._workers
-                    )
+                    made[address] = sockets_for(address, setting, self._workers, self._inherited)
                 else:
                     apply_options(self._held[address][1][0], address.text, setting.socket, dry_run=True)
         except BaseException:
@@ -109,16 +109,21 @@ class HeldSockets:
         """Those of one worker."""
         return {address: several[worker] for address, (_, several) in self._held.items()}
 
-    def close(self) -> None:
-        """Let go of all."""
-        for address in list(self._held):
-            self._close(address)
+    def held(self) -> dict[Address, list[socket.socket]]:
+        """All of them, for another process."""
+        return {address: list(dict.fromkeys(several)) for address, (_, several) in self._held.items()}
 
-    def _close(self, address: Address) -> None:
+    def close(self, *, unlink: bool = True) -> None:
+        """Let go of all. unlink: the paths of unix sockets, which another process may have now."""
+        for address in list(self._held):
+            self._close(address, unlink)
+
+    def _close(self, address: Address, unlink: bool = True) -> None:
         _, several = self._held.pop(address)
         for one in several:
             one.close()
-        unlink_unix(address.text)
+        if unlink:
+            unlink_unix(address.text)
 
 
 class Fleet:
@@ -263,6 +268,10 @@ class Fleet:
                 if beat["silent"] > SILENT_SECONDS:
                     self._log.error(f"worker {index} (pid {beat['pid']}) does not react: killed")
                     member.process.kill()
+
+    def is_alive(self) -> bool:
+        """Has every worker that serves ticked of late?"""
+        return all((beat["silent"] or 0.0) < STILL_SECONDS for beat in self._shared.beats())
 
     # orders
 

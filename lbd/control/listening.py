@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from lbd.config import schema
 from lbd.config.units import split_address
-from lbd.control.sockets import apply_options, bound_address, listen_together, unlink_unix
+from lbd.control.sockets import (
+    apply_options,
+    bound_address,
+    listen_again,
+    listen_together,
+    unlink_unix,
+)
 from lbd.engine.acceptor import Acceptor
 from lbd.engine.listener import Listener
 from lbd.observe.log import Log
@@ -36,6 +42,7 @@ class Address(NamedTuple):
     owner: str = ""
 
 
+Inherited = Callable[[Address], list[socket.socket]]
 Sockets = Mapping[Address, list[socket.socket]]  # one for each worker
 
 
@@ -52,10 +59,11 @@ def addresses_of(config: schema.Config) -> dict[Address, schema.Listener]:
 class Listening:
     """All of a worker."""
 
-    def __init__(self, log: Log, *, says: bool = True) -> None:
-        """says: whether the log tells where it listens."""
+    def __init__(self, log: Log, *, says: bool = True, inherited: Inherited | None = None) -> None:
+        """says: whether the log tells where it listens; inherited(address): sockets that exist already."""
         self._log = log
         self._says = says
+        self._inherited = inherited
         self._bound: dict[Address, _Bound] = {}
 
     def __repr__(self) -> str:
@@ -68,7 +76,7 @@ class Listening:
             for address, setting in addresses_of(config).items():
                 bound = self._bound.get(address)
                 if bound is None:
-                    made[address] = listen_together(address.text, setting.backlog, setting.socket, 1)
+                    made[address] = sockets_for(address, setting, 1, self._inherited)
                 else:
                     apply_options(bound.socket, address.text, setting.socket, dry_run=True)
         except BaseException:
@@ -101,19 +109,34 @@ class Listening:
             self._close(address)
         return gone
 
-    def close(self) -> None:
-        """Stop listening everywhere."""
-        for address in list(self._bound):
-            self._close(address)
+    def held(self) -> dict[Address, list[socket.socket]]:
+        """All of them, for another process."""
+        return {address: [bound.socket] for address, bound in self._bound.items()}
 
-    def _close(self, address: Address) -> None:
+    def close(self, *, unlink: bool = True) -> None:
+        """Stop listening everywhere. unlink: paths of unix sockets, which another process may have now."""
+        for address in list(self._bound):
+            self._close(address, unlink)
+
+    def _close(self, address: Address, unlink: bool = True) -> None:
         bound = self._bound.pop(address)
         bound.acceptor.close()
         bound.socket.close()
-        unlink_unix(address.text)
+        if unlink:
+            unlink_unix(address.text)
 
     def _on_problem(self, name: str, error: int) -> None:
         self._log.warning(f"listener {name}: accepting paused: {os.strerror(error)}")
+
+
+def sockets_for(
+    address: Address, setting: schema.Listener, count: int, inherited: Inherited | None
+) -> list[socket.socket]:
+    """One for each worker, inherited or new. BindError."""
+    several = inherited(address) if inherited is not None else []
+    if several:
+        return listen_again(several, address.text, setting.backlog, setting.socket, count)
+    return listen_together(address.text, setting.backlog, setting.socket, count)
 
 
 def say_listening(log: Log, setting: schema.Listener, made: socket.socket) -> None:

@@ -3,7 +3,8 @@
     bind and compile -> admin -> READY -> run until TERM, INT or QUIT -> drain -> exit
 
 TERM and INT drain with the configured deadline, a second one stops at once; QUIT drains without a deadline;
-USR1 reopens the access logs; HUP reloads.
+USR1 reopens the access logs; HUP reloads; USR2 starts the executable again, which takes over the listening
+sockets, and drains when that serves.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from lbd.control import systemd
 from lbd.control.admin_door import AdminDoor
 from lbd.control.certs.errors import CertificateError
 from lbd.control.fleet import WorkersFailed
+from lbd.control.inheritance import HandoverFailed, Inheritance, hand_over
 from lbd.control.reload import Refused, Reloader
 from lbd.control.sockets import BindError
 from lbd.control.tls import TlsSettingError
@@ -51,12 +53,17 @@ class _Daemon:
         self.stopping = asyncio.Event()
         self.at_once = asyncio.Event()
         self.is_endless = False
+        self.is_replaced = False  # by a process that has its sockets
+        self.replacing: asyncio.Task[None] | None = None
         self.reloads: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         state_directory = Path(self.config.state_directory) if self.path is not None else None
         shared = Shared(worker_count(self.config))
-        worker = Worker(self.config, self.log, shared, state_directory=state_directory)
+        inheritance = Inheritance.take()
+        worker = Worker(
+            self.config, self.log, shared, state_directory=state_directory, inheritance=inheritance
+        )
         door = AdminDoor(worker)
         if self.path is not None:
             worker.reloader = Reloader(worker, door, self.path)
@@ -75,25 +82,51 @@ class _Daemon:
             for line in str(error).splitlines():
                 self.log.error(f"cannot start: {line}")
             return EXIT_FAILURE
-        self._handle_signals(worker)
+        self._handle_signals(worker, door)
         # What was imported and compiled lives for ever: freezing it keeps full collections out of p99.
         gc.collect()
         gc.freeze()
+        for address in inheritance.close_unused():
+            self.log.warning(f"inherited socket {address}: no listener of the configuration has this address")
         systemd.notify("READY=1", "STATUS=serving")
         self.log.info("ready")
+        inheritance.tell_ready()
+        watchdog = asyncio.create_task(systemd.feed_watchdog(worker.is_alive))
         await self.stopping.wait()
+        if self.is_replaced:
+            door.close(unlink=False)
         await self._drain(worker)
-        door.close()
+        watchdog.cancel()
+        door.close(unlink=not self.is_replaced)
         await worker.stop()
         self.log.info("stopped")
         return EXIT_OK
 
-    def _handle_signals(self, worker: Worker) -> None:
+    def _handle_signals(self, worker: Worker, door: AdminDoor) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGUSR1, worker.reopen_logs)
         loop.add_signal_handler(signal.SIGHUP, self._reload, worker.reloader)
+        loop.add_signal_handler(signal.SIGUSR2, self._replace, worker, door)
+
+    def _replace(self, worker: Worker, door: AdminDoor) -> None:
+        if self.replacing is None or self.replacing.done():
+            self.replacing = asyncio.create_task(self._hand_over(worker, door))
+
+    async def _hand_over(self, worker: Worker, door: AdminDoor) -> None:
+        """Hot restart. What does not work changes nothing."""
+        self.log.info("SIGUSR2: starting the executable again")
+        try:
+            process = await hand_over({**worker.listening.held(), **door.held()}, worker.healths())
+        except HandoverFailed as error:
+            self.log.error(f"hot restart failed, this process goes on: {error}")
+            systemd.notify(f"STATUS=serving; hot restart failed: {error}")
+            return
+        self.log.info(f"pid {process.pid} serves now")
+        systemd.notify(f"MAINPID={process.pid}")
+        self.is_replaced = True
+        self.stopping.set()
 
     def _reload(self, reloader: Reloader | None) -> None:
         if reloader is None:
@@ -112,9 +145,11 @@ class _Daemon:
         self.stopping.set()
 
     async def _drain(self, worker: Worker) -> None:
-        systemd.notify("STOPPING=1", "STATUS=draining")
+        if not self.is_replaced:
+            systemd.notify("STOPPING=1", "STATUS=draining")
         self.log.info("draining: no new connections, waiting for exchanges in flight")
-        drain = asyncio.create_task(worker.drain(None if self.is_endless else worker.config.drain_timeout))
+        seconds = None if self.is_endless else worker.config.drain_timeout
+        drain = asyncio.create_task(worker.drain(seconds, is_replaced=self.is_replaced))
         hurry = asyncio.create_task(self.at_once.wait())
         await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
         if drain.done():

@@ -37,6 +37,31 @@ def listen_together(
     return made
 
 
+def listen_again(
+    several: list[socket.socket],
+    address: str,
+    backlog: int,
+    options: transport.SocketOptions | None,
+    count: int,
+) -> list[socket.socket]:
+    """So many sockets, from those that listen there already. BindError."""
+    for one in several:
+        if one.family != socket.AF_UNIX:
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        apply_options(one, address, options)
+        one.listen(backlog)
+    while len(several) < count:
+        try:
+            if several[0].family == socket.AF_UNIX:
+                raise BindError("unix sockets have one queue")
+            several.append(listen(bound_address(several[0]), backlog, options, alone=False, beside=True))
+        except BindError:  # made without SO_REUSEPORT: then all share one queue
+            several.append(several[0].dup())
+    for one in several[count:]:
+        one.close()
+    return several[:count]
+
+
 def listen(
     address: str,
     backlog: int,

@@ -22,6 +22,7 @@ from lbd.control.descriptors import share_of_clients
 from lbd.control.endpoint_states import EndpointStates
 from lbd.control.events import ClusterEvents
 from lbd.control.fleet import Fleet, HeldSockets, TlsOfAll
+from lbd.control.inheritance import Inheritance
 from lbd.control.leaving import Leaving
 from lbd.control.listening import Listening
 from lbd.control.loading import taken_apart
@@ -47,17 +48,25 @@ class Worker:
     """Owns the reactor and the listening sockets of one process."""
 
     def __init__(
-        self, config: schema.Config, log: Log, shared: Shared, *, state_directory: Path | None = None
+        self,
+        config: schema.Config,
+        log: Log,
+        shared: Shared,
+        *,
+        state_directory: Path | None = None,
+        inheritance: Inheritance | None = None,
     ) -> None:
         self.config = config
         self.log = log
         self.shared = shared
         self.reactor = Reactor(asyncio.get_running_loop(), self._on_fault)
         self.runtime: Runtime | None = None
-        self.listening: Listening | HeldSockets = Listening(log)
+        self.inheritance = inheritance if inheritance is not None else Inheritance()
+        inherited = self.inheritance.sockets_for
+        self.listening: Listening | HeldSockets = Listening(log, inherited=inherited)
         self.fleet: Fleet | None = None
         if shared.workers > 1:
-            self.listening = HeldSockets(log, shared.workers)
+            self.listening = HeldSockets(log, shared.workers, inherited)
             self.fleet = Fleet(
                 shared.workers,
                 log,
@@ -129,7 +138,9 @@ class Worker:
                 self._watch_endpoint(cluster, endpoint)
             # what operators set before the restart, before anything is served
             restored = [self.states.restore(cluster, endpoint) for endpoint in cluster.endpoints]
-            if any(restored):
+            if any(restored) or self.inheritance.health:
+                for endpoint in cluster.endpoints:
+                    self._inherit_health(cluster, endpoint)
                 cluster.refresh()
         for setting in runtime.config.clusters:
             if setting.tls is not None and setting.tls.insecure_skip_verify:
@@ -143,8 +154,27 @@ class Worker:
                     "in favour of short-lived certificates and CRLs (Let's Encrypt did in 2025)"
                 )
 
+    def _inherit_health(self, cluster: Cluster, endpoint: Endpoint) -> None:
+        """As the process knew it that this one replaces, until checks say otherwise."""
+        health = self.inheritance.health.get(f"{cluster.name}/{endpoint.name}")
+        if health is not None and self._is_checked(cluster.name):
+            endpoint.set_health(health)
+
+    def _is_checked(self, cluster: str) -> bool:
+        return any(one.name == cluster and one.health_check is not None for one in self.config.clusters)
+
+    def healths(self) -> dict[str, str]:
+        """What is known of endpoints, for a process that replaces this one."""
+        return {
+            f"{cluster.name}/{endpoint.name}": endpoint.health
+            for cluster in (self.runtime.clusters.values() if self.runtime is not None else ())
+            for endpoint in cluster.endpoints
+            if endpoint.health != "unknown"
+        }
+
     def _on_added(self, cluster: Cluster, endpoint: Endpoint) -> None:
         """It has joined the cluster; it cannot be picked yet."""
+        self._inherit_health(cluster, endpoint)
         self._watch_endpoint(cluster, endpoint)
         self.states.restore(cluster, endpoint)
 
@@ -167,6 +197,10 @@ class Worker:
             self.fleet.tell("close_unused", (cluster, endpoint.name))
 
     # with workers of its own
+
+    def is_alive(self) -> bool:
+        """Do the loops of all workers turn?"""
+        return self.fleet is None or self.fleet.is_alive()
 
     def _told(self) -> dict[str, Told]:
         assert self.runtime is not None
@@ -252,11 +286,11 @@ class Worker:
         if self.fleet is not None:
             self.fleet.tell("reopen")
 
-    async def drain(self, timeout: float | None) -> int:
+    async def drain(self, timeout: float | None, *, is_replaced: bool = False) -> int:
         """Stop accepting, let exchanges finish for up to `timeout` seconds; how many connections are left."""
         assert self.runtime is not None
         self.draining = True
-        self.listening.close()
+        self.listening.close(unlink=not is_replaced)
         if self.fleet is not None:
             return await self.fleet.drain(timeout)
         listeners = [*self.runtime.listeners.values(), *self.leaving.listeners]
