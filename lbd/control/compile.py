@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lbd import registry
-from lbd.config import resilience, schema, transport
+from lbd.config import observing, resilience, schema, transport
 from lbd.config.balancer import BalancerChoice
 from lbd.config.key import SOURCE, KeyChoice
 from lbd.config.units import is_ip, join_address, split_address
+from lbd.control.observing import text_log
 from lbd.control.resilience import adaptive_limit, breaker, divider, passive_guard, sticky
 from lbd.control.routes import conditions_of, entries_of
 from lbd.control.tls import client_tls, server_tls, ticket_keys
@@ -35,6 +35,7 @@ from lbd.engine.shared import Shared
 from lbd.engine.tls import ClientTls, ServerTls
 from lbd.engine.upstream_http1 import Http1
 from lbd.engine.upstream_http2 import Http2
+from lbd.observe.targets import target_of
 
 PATH_MODES = {"normalize": 0, "reject": 1, "as_is": 2}
 # Trailers that say something about the body and change nothing else (RFC 9110 6.5.1); grpc-* and
@@ -322,7 +323,7 @@ def _listener(
         worker=worker,
         router=None if is_tcp else build_router(setting, runtime.clusters, shared, worker),
         cluster=runtime.clusters[setting.cluster] if is_tcp and setting.cluster else None,
-        access_log=None if is_tcp else _access_log(setting, runtime, open_log),
+        access_log=_access_log(setting, runtime, open_log),
         head_ms=milliseconds(timeouts.head),
         body_ms=milliseconds(timeouts.body),
         idle_ms=milliseconds(timeouts.idle),
@@ -370,12 +371,12 @@ def _access_log(
     setting: schema.Listener, runtime: Runtime, open_log: Callable[[str], LogWriter]
 ) -> TextLog | None:
     chosen = setting.access_log if setting.access_log is not None else runtime.config.access_log
-    if not isinstance(chosen, schema.AccessLog):
+    if not isinstance(chosen, observing.AccessLog):
         return None
-    target = chosen.to if chosen.to == "stdout" else str(Path(chosen.to))
+    target = target_of(chosen)
     if target not in runtime.log_writers:
         runtime.log_writers[target] = open_log(target)
-    return TextLog(runtime.log_writers[target], chosen.format)
+    return text_log(chosen, runtime.config, runtime.log_writers[target])
 
 
 def routes_of(setting: schema.Listener) -> Sequence[schema.Route]:

@@ -22,11 +22,11 @@ from lbd.control.checks import Checks
 from lbd.control.compile import Runtime, compile_runtime, pool_maker
 from lbd.control.endpoint_states import EndpointStates
 from lbd.control.events import ClusterEvents
+from lbd.control.observing import Observing
 from lbd.control.sockets import bound_address, listen, unlink_unix
 from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
 from lbd.discovery.discovery import Discovery
 from lbd.engine.acceptor import Acceptor
-from lbd.engine.accesslog import LogWriter
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.reactor import Reactor
@@ -54,6 +54,7 @@ class Worker:
         self.runtime: Runtime | None = None
         self.acceptors: list[Acceptor] = []
         self.draining = False
+        self.observing = Observing(log)
         self.keeper = _keeper(config, log)
         self.checks: Checks | None = None
         self.discovery = Discovery(config, log, off_loop)
@@ -83,7 +84,7 @@ class Worker:
             self.reactor,
             self.shared,
             addresses,
-            open_log=LogWriter,
+            open_log=self.observing.open_log,
             ticket_secret=self.shared.secret,
             now=time.time(),
         )
@@ -199,9 +200,7 @@ class Worker:
 
     def reopen_logs(self) -> None:
         """After a log rotation."""
-        if self.runtime is not None:
-            for writer in self.runtime.log_writers.values():
-                writer.reopen()
+        self.observing.reopen()
 
     async def drain(self, timeout: float | None) -> int:
         """Stop accepting, let exchanges finish for up to `timeout` seconds; how many connections are left."""
@@ -232,9 +231,7 @@ class Worker:
         if self.checks is not None:
             self.checks.stop()
         self.reactor.stop()
-        if self.runtime is not None:
-            for writer in self.runtime.log_writers.values():
-                writer.close()
+        self.observing.close()
 
 
 def _keeper(config: schema.Config, log: Log) -> CertificateKeeper | None:

@@ -27,6 +27,7 @@ from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport buffer_free
 from lbd.engine.cluster cimport Cluster
 from lbd.engine.endpoint cimport Endpoint
+from lbd.engine.facts cimport new_attempt, observe_exchange
 from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK
 from lbd.engine.http1 cimport IDEMPOTENT, Head
 from lbd.engine.listener cimport HEAD_BLOCK, Guest
@@ -50,13 +51,6 @@ from lbd.engine.witness cimport note_stale
 cdef enum:
     REFUSALS_MAX = 3                # by endpoints that are stopping
     GRPC_FAILURES = 1 << 13 | 1 << 14 | 1 << 15         # INTERNAL, UNAVAILABLE, DATA_LOSS
-
-
-cdef class AccessLog:
-    """Base: writes one line for a finished exchange."""
-
-    cdef int record(self, Exchange x) except -1:
-        raise NotImplementedError
 
 
 @cython.no_gc
@@ -264,6 +258,7 @@ cdef class Exchange(Waiter):
         if pool.is_full() or pool.is_joining():
             if not pool.enqueue(self):
                 return -<int> R_OVERFLOW
+            self.waited = True
             self.downstream.wait(self.cluster.queue_ms)
             return 0
         return pool.connect(self, self.fresh())
@@ -290,7 +285,7 @@ cdef class Exchange(Waiter):
         if self.reused:
             self.endpoint.stats.reused += 1
         self.endpoint.stats.requests += 1
-        self.sent_us = monotonic_us()
+        self._begin_attempt(monotonic_us())
         self.unsent = True
         written = upstream.send_request(self)
         if written == WRITE_ERROR:
@@ -304,6 +299,15 @@ cdef class Exchange(Waiter):
         if written != WRITE_BLOCKED:
             return self.downstream.resume_request(self)
         return 0
+
+    cdef void _begin_attempt(self, uint64_t now) noexcept:
+        """There is a connection: until now it was waited for."""
+        if self.waited:
+            self.queue_us += now - self.sent_us
+            self.waited = False
+        elif not self.reused:
+            self.connect_us += now - self.sent_us
+        self.sent_us = now
 
     cdef int on_no_connection(self, int reason) except -1:
         """Connecting failed: nothing was sent, so another endpoint may try, whatever the method."""
@@ -345,6 +349,7 @@ cdef class Exchange(Waiter):
         if not self.pausing:
             return start_hedge(self)
         self.pausing = False
+        self.sent_us = monotonic_us()
         if self.past_deadline():
             return self.fail(R_DEADLINE)
         return self._next_endpoint()
@@ -380,9 +385,11 @@ cdef class Exchange(Waiter):
         """One that is not the last, perhaps: for the log, and the endpoint is free."""
         if self.attempts is None:
             self.attempts = []
-        self.attempts.append((self.endpoint, status, reason, monotonic_us() - self.sent_us))
+        self.attempts.append(new_attempt(self.endpoint, status, reason, self.sent_us, monotonic_us()))
         if self.outcome_due:
             self._tell(outcome)
+        self.sent_us = monotonic_us()
+        self.first_byte_us = 0
         self._release_endpoint()
 
     cdef void _release_endpoint(self) noexcept:
@@ -401,6 +408,7 @@ cdef class Exchange(Waiter):
         cdef Endpoint endpoint
         cdef Hedge hedge = <Hedge> self.hedge
         cdef Upstream loser
+        cdef uint64_t now
         if hedge is not None:
             if upstream is hedge.upstream:
                 loser = self.upstream
@@ -412,7 +420,9 @@ cdef class Exchange(Waiter):
                 hedge.cancel(OUTCOME_NONE)
         endpoint = self.endpoint
         endpoint.stats.status_class[head.status // 100] += 1
-        histogram_add(&endpoint.stats.first_byte, monotonic_us() - self.sent_us)
+        now = monotonic_us()
+        histogram_add(&endpoint.stats.first_byte, now - self.sent_us)
+        self.first_byte_us = now - self.started_us
         if self.retry is not None and (head.status >= 400 or self.grpc) and try_again(self, upstream, head, whole):
             return 1
         if not self.grpc or self.grpc_status >= 0:      # else the trailers will say how the call went
@@ -440,6 +450,7 @@ cdef class Exchange(Waiter):
 
     cdef void on_switched(self) noexcept:
         """The endpoint switched protocols: an answer like any other, to those who watch."""
+        self.first_byte_us = monotonic_us() - self.started_us
         if self.outcome_due:
             self._tell(OUTCOME_OK)
 
@@ -571,6 +582,7 @@ cdef class Exchange(Waiter):
         self.finished = True
         if self.alarm is not None:
             (<Alarm> self.alarm).stop()
+        self.last_is_open = self.holds_endpoint
         self._release_endpoint()
         if self.reason != R_NONE:
             self.listener.stats.reasons[self.reason] += 1
@@ -581,8 +593,8 @@ cdef class Exchange(Waiter):
             self.route.stats.bytes_received += self.bytes_received
             self.route.stats.bytes_sent += self.bytes_sent
             histogram_add(&self.route.stats.duration, monotonic_us() - self.started_us)
-        if self.listener.access_log is not None:
-            (<AccessLog> self.listener.access_log).record(self)
+        if self.listener.observed:
+            observe_exchange(self)
         if downstream is None:                      # a tunnel took its place
             return 0
         return downstream.on_finished(self, clean)

@@ -17,6 +17,7 @@ from lbd.engine.fields cimport find_field, same_name
 from lbd.engine.forwarded cimport find_client
 from lbd.engine.http1 cimport BODY_LENGTH, BODY_NONE, M_GET, Head
 from lbd.engine.key cimport KeySource
+from lbd.engine.openssl cimport openssl
 from lbd.engine.path cimport PATH_BAD, PATH_CHANGED, PATH_ROOM, path_of
 from lbd.engine.reasons cimport (
     R_BAD_REQUEST, R_BODY_TOO_LARGE, R_MISDIRECTED, R_NO_ROUTE, R_NONE, R_TOO_MANY_TUNNELS,
@@ -45,6 +46,8 @@ cdef Exchange open_exchange(Downstream downstream, const Head* head):
         high >>= 4
         low >>= 4
     memcpy(x.client, downstream.peer, 16)
+    if downstream.secure and downstream.listener.observed:
+        x.tls = openssl.SSL_get_version((<TlsStream> downstream.stream).ssl)
     if head == NULL:
         return x
     x.method = head.method

@@ -33,7 +33,7 @@ cdef class Listener:
     cdef readonly Reactor reactor
     cdef public Router router               # swapped by a reload
     cdef readonly Cluster cluster           # tcp mode
-    cdef public object access_log           # an AccessLog of exchange.pxd, or None
+    cdef readonly object access_log         # an Observer of facts.pxd, or None
     cdef ListenerStats* stats
     cdef Limits limits
     cdef int64_t body_limit
@@ -55,7 +55,8 @@ cdef class Listener:
     cdef public bint draining
     cdef readonly Route unrouted            # stands for the route of requests that reach none
     cdef uint32_t body_rate                 # bytes per second that a request body must keep up on average; 0 = any
-    cdef bint wants_head                    # the access log needs fields of the request
+    cdef readonly bint observed             # somebody is told of finished exchanges and tunnels
+    cdef uint32_t wants                     # what observers want to know of requests: WANTS_* of facts.pxd
     cdef void* first                        # list of its Guests (borrowed; each unlinks itself)
     cdef uint32_t n_connections
     cdef bint paused                        # not accepting: no free slot, fd or memory

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from lbd.engine.cluster import Cluster
-from lbd.engine.exchange import AccessLog
+from lbd.engine.facts import Observer
 from lbd.engine.reactor import Reactor
 from lbd.engine.router import Respond, Router
 from lbd.engine.shared import Shared
@@ -12,7 +12,8 @@ class Listener:
     reactor: Reactor
     router: Router | None
     cluster: Cluster | None
-    access_log: AccessLog | None
+    access_log: Observer | None
+    observed: bool
     draining: bool
     tls: ServerTls | None
     well_known: dict[bytes, bytes] | None
@@ -26,7 +27,7 @@ class Listener:
         worker: int = 0,
         router: Router | None = None,
         cluster: Cluster | None = None,
-        access_log: AccessLog | None = None,
+        access_log: Observer | None = None,
         head_ms: int = ...,
         body_ms: int = ...,
         idle_ms: int = ...,

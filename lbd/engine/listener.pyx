@@ -7,6 +7,7 @@ from libc.stdint cimport uint8_t
 cimport cython
 
 from lbd.engine.cluster cimport Cluster
+from lbd.engine.facts cimport Observer
 from lbd.engine.matchers cimport in_networks
 from lbd.engine.path cimport PATH_NORMALIZE
 from lbd.engine.reactor cimport Handler, Reactor, Stream
@@ -56,7 +57,7 @@ cdef class Listener:
         self.body_limit = body
         self.max_connections = connections
         self.body_rate = body_rate
-        self.wants_head = access_log is not None and access_log.wants_head
+        self.observe()
         if router is not None:
             self.unrouted = Route("-", shared=shared, listener=name, worker=worker)
         self.path_mode = path_mode
@@ -92,6 +93,16 @@ cdef class Listener:
 
     def __repr__(self):
         return f"<Listener {self.name} connections={self.n_connections}>"
+
+    def observe(self):
+        """Find out who wants to be told of what."""
+        cdef Observer observer
+        self.observed = False
+        self.wants = 0
+        for observer in (self.access_log,):
+            if observer is not None:
+                self.observed = True
+                self.wants |= observer.wants
 
     @property
     def open_connections(self):

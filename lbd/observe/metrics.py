@@ -345,16 +345,18 @@ class EngineCollector(Collector):
         yield CounterMetricFamily(
             "lbd_internal_errors", "Exceptions that cost a connection.", self.worker.reactor.faults
         )
-        yield self._log_metric()
+        yield from self._log_metrics()
         info = GaugeMetricFamily("lbd_build_info", "Version.", labels=["version", "python", "environment"])
         info.add_metric([__version__, platform.python_version(), self.config.environment or ""], 1)
         yield info
 
-    def _log_metric(self) -> Metric:
+    def _log_metrics(self) -> Iterator[Metric]:
+        lines = CounterMetricFamily("lbd_access_log_lines", "Access log lines made.", labels=["target"])
         dropped = CounterMetricFamily(
             "lbd_access_log_dropped", "Access log lines lost to a slow or full target.", labels=["target"]
         )
         if self.worker.runtime is not None:
             for writer in self.worker.runtime.log_writers.values():
+                lines.add_metric([writer.target], writer.lines)
                 dropped.add_metric([writer.target], writer.dropped)
-        return dropped
+        yield from (lines, dropped)
