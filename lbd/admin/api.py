@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from lbd.admin import views
 from lbd.admin.documents import page_and_policy
+from lbd.admin.recorder import add_recorder
 from lbd.config import schema
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
@@ -50,6 +51,7 @@ def build_api(config: schema.Config, worker: views.Administered, log: Log) -> Fa
     _add_documents(api)
     _add_reading(api, config, worker)
     _add_changes(api, worker, log)
+    add_recorder(api, worker)
     return api
 
 

@@ -26,6 +26,7 @@ VERBS = {
     "disable": "lbd.cli.disable",
     "enable": "lbd.cli.disable",
     "weight": "lbd.cli.weight",
+    "recorder": "lbd.cli.recorder",
     "config": "lbd.cli.config",
     "cert": "lbd.cli.cert",
     "version": "lbd.cli.version",

@@ -1,4 +1,4 @@
-"""Settings of what is written down: lbd's own log and the access log."""
+"""Settings of what is written down: lbd's own log, the access log and the flight recorder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from lbd.config.messages import OFF, ON
 from lbd.config.transport import Settings
-from lbd.config.types import Percentage, PositiveDuration
+from lbd.config.types import Integer, Percentage, PositiveDuration
 from lbd.config.units import BadValue, parse_endpoint_address
 
 JOURNAL = "journald"
@@ -45,6 +45,7 @@ LogField = Literal[
     "referer",
     "user_agent",
 ]
+RingSize = Annotated[Integer, Field(ge=1, le=65536)]
 Facility = Literal[
     "user", "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"
 ]
@@ -104,11 +105,25 @@ class AccessLog(Settings):
     )
 
 
-def _access_log_kind(value: Any) -> str:
+class Recorder(Settings):
+    """The flight recorder: the last exchanges, in memory of a fixed size for each worker."""
+
+    size: RingSize = Field(default=1024, description="Exchanges that are remembered, whatever their outcome.")
+    errors: RingSize = Field(default=512, description="Failed ones that are remembered beside these.")
+    slow: RingSize = Field(default=256, description="Slow ones that are remembered beside these.")
+    slow_after: PositiveDuration = Field(default=1.0, description="What takes as long is slow.")
+    query: bool = Field(default=False, description="Remember queries of URLs, which may hold secrets.")
+
+
+def _kind(value: Any) -> str:
     return OFF if isinstance(value, str) else ON
 
 
 AccessLogSetting = Annotated[
     Annotated[AccessLog, Tag(ON)] | Annotated[Literal["off"], Tag(OFF)],
-    Discriminator(_access_log_kind),
+    Discriminator(_kind),
+]
+RecorderSetting = Annotated[
+    Annotated[Recorder, Tag(ON)] | Annotated[Literal["off"], Tag(OFF)],
+    Discriminator(_kind),
 ]

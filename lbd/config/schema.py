@@ -27,7 +27,7 @@ from lbd.config.balancer import BalancerChoice, BalancerSetting
 from lbd.config.discovery import Discover, Resolver
 from lbd.config.health import AdaptiveLimit, Breaker, HealthCheck, PassiveCheck, PassiveCheckSetting
 from lbd.config.messages import merge_errors
-from lbd.config.observing import AccessLogSetting, Log
+from lbd.config.observing import AccessLogSetting, Log, Recorder, RecorderSetting
 from lbd.config.placement import Regions, Zones
 from lbd.config.resilience import Retry, RetryBudget, Status
 from lbd.config.sessions import Sticky
@@ -457,6 +457,9 @@ class Config(Settings):
     log: Log = Field(default=Log(), description="lbd's own log, on stderr.")
     access_log: AccessLogSetting = Field(
         default="off", description="`off`, or the access log of every listener."
+    )
+    recorder: RecorderSetting = Field(
+        default=Recorder(), description="`off`, or the flight recorder of every listener."
     )
     drain_timeout: Duration = Field(
         default=30.0, description="How long a stop waits for exchanges in flight."

@@ -30,6 +30,7 @@ from lbd.engine.acceptor import Acceptor
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.reactor import Reactor
+from lbd.engine.recorder import Recorder
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ServerTls
 from lbd.observe.log import Log
@@ -88,6 +89,7 @@ class Worker:
             ticket_secret=self.shared.secret,
             now=time.time(),
         )
+        self.observing.attach(self.config, self.runtime.listeners.values())
         self._watch_problems(self.runtime)
         self._restore_states(self.runtime)
         self._bind(self.runtime)
@@ -197,6 +199,11 @@ class Worker:
 
     def _on_accept_problem(self, name: str, error: int) -> None:
         self.log.warning(f"listener {name}: accepting paused: {os.strerror(error)}")
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What remembers the last exchanges."""
+        return self.observing.recorder
 
     def reopen_logs(self) -> None:
         """After a log rotation."""

@@ -23,6 +23,7 @@ cdef struct Facts:                  # texts and pointers are borrowed: they hold
     uint64_t first_byte_us          # from the start to the head of the response; 0: there was none of an endpoint
     uint64_t attempt_us             # when the last attempt began
     uint64_t bytes_received, bytes_sent
+    uint64_t trace_high, trace_low  # id of the trace, 0 without tracing
     const uint8_t* client           # 16 bytes, IPv4 mapped into IPv6
     const char* request_id          # 32 hexadecimal digits, or NULL
     const char* protocol

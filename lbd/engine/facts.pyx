@@ -140,6 +140,8 @@ cdef void _say_request(Facts* facts, Exchange x) noexcept:
 cdef int _tell(Listener listener, const Facts* facts, list attempts) except -1:
     if listener.access_log is not None:
         (<Observer> listener.access_log).take(facts, attempts)
+    if listener.recorder is not None:
+        (<Observer> listener.recorder).take(facts, attempts)
     return 0
 
 

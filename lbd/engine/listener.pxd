@@ -33,7 +33,8 @@ cdef class Listener:
     cdef readonly Reactor reactor
     cdef public Router router               # swapped by a reload
     cdef readonly Cluster cluster           # tcp mode
-    cdef readonly object access_log         # an Observer of facts.pxd, or None
+    cdef readonly object access_log         # an Observer of facts.pxd, or None; as the next one
+    cdef readonly object recorder
     cdef ListenerStats* stats
     cdef Limits limits
     cdef int64_t body_limit

@@ -13,6 +13,7 @@ class Listener:
     router: Router | None
     cluster: Cluster | None
     access_log: Observer | None
+    recorder: Observer | None
     observed: bool
     draining: bool
     tls: ServerTls | None
@@ -54,4 +55,5 @@ class Listener:
     ) -> None: ...
     @property
     def open_connections(self) -> int: ...
+    def observe(self, recorder: Observer | None = None) -> None: ...
     def start_drain(self) -> int: ...

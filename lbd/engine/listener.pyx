@@ -94,12 +94,13 @@ cdef class Listener:
     def __repr__(self):
         return f"<Listener {self.name} connections={self.n_connections}>"
 
-    def observe(self):
-        """Find out who wants to be told of what."""
+    def observe(self, Observer recorder=None):
+        """Who is told of finished exchanges, beside the access log."""
         cdef Observer observer
+        self.recorder = recorder
         self.observed = False
         self.wants = 0
-        for observer in (self.access_log,):
+        for observer in (self.access_log, self.recorder):
             if observer is not None:
                 self.observed = True
                 self.wants |= observer.wants
