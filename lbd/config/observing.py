@@ -1,4 +1,4 @@
-"""Settings of what is written down: lbd's own log, the access log and the flight recorder."""
+"""Settings of what is written down: lbd's own log, the access log, the flight recorder, traces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from lbd.config.messages import OFF, ON
 from lbd.config.transport import Settings
-from lbd.config.types import Integer, Percentage, PositiveDuration
+from lbd.config.types import CollectorUrl, Integer, Percentage, PositiveDuration, RequestFields
 from lbd.config.units import BadValue, parse_endpoint_address
 
 JOURNAL = "journald"
@@ -113,6 +113,38 @@ class Recorder(Settings):
     slow: RingSize = Field(default=256, description="Slow ones that are remembered beside these.")
     slow_after: PositiveDuration = Field(default=1.0, description="What takes as long is slow.")
     query: bool = Field(default=False, description="Remember queries of URLs, which may hold secrets.")
+
+
+class Tracing(Settings):
+    """Traces: W3C trace context for endpoints, spans for a collector by OTLP over HTTP."""
+
+    endpoint: CollectorUrl = Field(
+        description="URL of the collector, such as http://127.0.0.1:4318; /v1/traces without a path."
+    )
+    sample: Percentage = Field(default=0.1, description="Share of the traces that begin here.")
+    parent: Literal["always", "trusted", "never"] = Field(
+        default="always",
+        description="Whose trace is taken up, with its decision to sample: any client's, that of trusted "
+        "proxies, or nobody's.",
+    )
+    id_fields: bool = Field(
+        default=False,
+        description="Send endpoints X-Trace-ID, X-Span-ID, X-Parent-Span-ID and X-Route-Name, too.",
+    )
+    headers: RequestFields = Field(
+        default={}, description="Further header fields for the collector, such as credentials."
+    )
+    timeout: PositiveDuration = Field(default=10.0, description="For the collector.")
+    compression: Literal["gzip", "none"] = Field(default="gzip", description="Of what is sent to it.")
+    queue: Annotated[Integer, Field(ge=1, le=65536)] = Field(
+        default=2048, description="Exchanges that wait for export; more are dropped and counted."
+    )
+    service: Annotated[str, Field(min_length=1, max_length=256)] = Field(
+        default="lbd", description="`service.name` of the spans."
+    )
+    resource: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
+        default={}, description="Further attributes of the resource, such as service.namespace."
+    )
 
 
 def _kind(value: Any) -> str:

@@ -27,7 +27,7 @@ from lbd.config.balancer import BalancerChoice, BalancerSetting
 from lbd.config.discovery import Discover, Resolver
 from lbd.config.health import AdaptiveLimit, Breaker, HealthCheck, PassiveCheck, PassiveCheckSetting
 from lbd.config.messages import merge_errors
-from lbd.config.observing import AccessLogSetting, Log, Recorder, RecorderSetting
+from lbd.config.observing import AccessLogSetting, Log, Recorder, RecorderSetting, Tracing
 from lbd.config.placement import Regions, Zones
 from lbd.config.resilience import Retry, RetryBudget, Status
 from lbd.config.sessions import Sticky
@@ -461,6 +461,7 @@ class Config(Settings):
     recorder: RecorderSetting = Field(
         default=Recorder(), description="`off`, or the flight recorder of every listener."
     )
+    tracing: Tracing | None = Field(default=None, description="Traces; none when absent.")
     drain_timeout: Duration = Field(
         default=30.0, description="How long a stop waits for exchanges in flight."
     )

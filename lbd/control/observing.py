@@ -6,14 +6,21 @@ serves, `settle` ends those that it does not use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
 
+from lbd import __version__
 from lbd.config import observing, schema
 from lbd.engine.accesslog import LogWriter, TextLog
 from lbd.engine.listener import Listener
 from lbd.engine.recorder import Recorder
+from lbd.engine.trace import Tracer
 from lbd.observe.log import Log
 from lbd.observe.targets import open_log
+
+if TYPE_CHECKING:
+    from lbd.observe.exporter import Exporter
 
 
 class Observing:
@@ -23,7 +30,9 @@ class Observing:
         self.log = log
         self.writers: dict[str, LogWriter] = {}
         self.recorder: Recorder | None = None
+        self.exporter: Exporter | None = None
         self._recorded: observing.RecorderSetting = "off"
+        self._traced: tuple[observing.Tracing | None, str | None, str | None] = (None, None, None)
 
     def open_log(self, target: str) -> LogWriter:
         """The writer of a target; OSError when it cannot be opened."""
@@ -31,16 +40,55 @@ class Observing:
             self.writers[target] = open_log(target, self._on_trouble)
         return self.writers[target]
 
-    def attach(self, config: schema.Config, listeners: Iterable[Listener], workers: int = 1) -> None:
-        """Let listeners tell the recorder: the one there is, unless its settings are others now.
+    def prepare(self, config: schema.Config, workers: int = 1) -> None:
+        """The recorder: the one there is, unless its settings are others now.
 
-        The first call belongs before workers are forked, so that what they record can be read by all.
+        Before workers are forked, so that what they record can be read by all.
         """
         if config.recorder != self._recorded:
             self._recorded = config.recorder
             self.recorder = _recorder(config.recorder, workers)
+
+    def attach(self, config: schema.Config, listeners: Iterable[Listener]) -> None:
+        """Let listeners tell recorder and tracer, the ones there are unless their settings are others now.
+
+        In the process that serves. MissingLibrary when tracing needs a package that is not installed.
+        """
+        self.prepare(config)
+        traced = (config.tracing, config.environment, config.region)
+        if traced != self._traced:
+            fresh = self._exporter(config) if config.tracing is not None else None
+            old, self.exporter, self._traced = self.exporter, fresh, traced
+            if old is not None:
+                old.close(timeout=0)
+        tracer = self.exporter.tracer if self.exporter is not None else None
         for listener in listeners:
-            listener.observe(self.recorder)
+            listener.observe(self.recorder, tracer)
+
+    def _exporter(self, config: schema.Config) -> Exporter:
+        from lbd.observe.exporter import Exporter
+
+        setting = config.tracing
+        assert setting is not None
+        resource = {"service.name": setting.service, "service.version": __version__}
+        resource |= {"deployment.environment.name": config.environment} if config.environment else {}
+        resource |= {"cloud.region": config.region} if config.region else {}
+        return Exporter(
+            setting.endpoint,
+            {**resource, **setting.resource},
+            headers=setting.headers,
+            timeout=setting.timeout,
+            compress=setting.compression == "gzip",
+            on_trouble=self._on_collector,
+            make_tracer=partial(_tracer, setting),
+        )
+
+    def _on_collector(self, error: Exception | None) -> None:
+        """Called by the exporter's thread."""
+        if error is None:
+            self.log.info("tracing: spans are exported again")
+        else:
+            self.log.warning(f"tracing: {error}; spans are dropped and counted")
 
     def settle(self, used: dict[str, LogWriter]) -> None:
         """A Runtime serves that writes to these: the others write what they have, and end."""
@@ -56,6 +104,8 @@ class Observing:
         """Write what is there."""
         for writer in self.writers.values():
             writer.close()
+        if self.exporter is not None:
+            self.exporter.close()
 
     def _on_trouble(self, target: str, error: OSError | None) -> None:
         """Called by the writer's thread."""
@@ -63,6 +113,16 @@ class Observing:
             self.log.info(f"access log {target}: lines are written again")
         else:
             self.log.warning(f"access log {target}: {error}; lines are dropped and counted")
+
+
+def _tracer(setting: observing.Tracing, wake: Callable[[], object]) -> Tracer:
+    return Tracer(
+        sample=setting.sample,
+        parent=setting.parent,
+        size=setting.queue,
+        id_fields=setting.id_fields,
+        wake=wake,
+    )
 
 
 def _recorder(setting: observing.RecorderSetting, workers: int) -> Recorder | None:

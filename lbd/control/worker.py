@@ -37,6 +37,7 @@ from lbd.observe.log import Log
 
 if TYPE_CHECKING:
     from lbd.control.certs.keeper import CertificateKeeper
+    from lbd.observe.exporter import Exporter
 
 DRAIN_POLL_SECONDS = 0.02
 RESERVED_FDS = 192
@@ -204,6 +205,11 @@ class Worker:
     def recorder(self) -> Recorder | None:
         """What remembers the last exchanges."""
         return self.observing.recorder
+
+    @property
+    def exporter(self) -> Exporter | None:
+        """What sends spans to the collector."""
+        return self.observing.exporter
 
     def reopen_logs(self) -> None:
         """After a log rotation."""

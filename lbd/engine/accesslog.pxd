@@ -3,7 +3,7 @@
 
 from libc.stdint cimport uint64_t
 
-from lbd.engine.facts cimport Facts, Observer
+from lbd.engine.observer cimport Facts, Observer
 from lbd.engine.logline cimport LineWriter
 
 

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from lbd.engine.facts import Observer
+from lbd.engine.observer import Observer
 
 class Destination(Protocol):
     def write(self, data: bytes) -> tuple[int, OSError | None]: ...

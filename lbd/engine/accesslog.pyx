@@ -14,7 +14,7 @@ import threading
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint64_t
 
-from lbd.engine.facts cimport WANTS_FIELDS, WANTS_REQUEST, Facts, Observer
+from lbd.engine.observer cimport WANTS_FIELDS, WANTS_REQUEST, Facts, Observer
 from lbd.engine.logline cimport ATTEMPTS_ROOM, LINE_MAX, LineWriter
 from lbd.engine.reasons cimport R_NONE
 from lbd.engine.xorshift cimport next_random

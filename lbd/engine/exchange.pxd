@@ -19,6 +19,7 @@ from lbd.engine.shared cimport ListenerStats
 from lbd.engine.sticky cimport Sticky
 from lbd.engine.timers cimport Timer
 from lbd.engine.tls cimport ClientIdentity, ServerTls
+from lbd.engine.trace_context cimport Trace
 
 cdef enum:
     INLINE_BODY_MAX = 16384         # a whole body up to this size travels, and is replayed, with the head
@@ -78,7 +79,7 @@ cdef class Exchange(Waiter):
     cdef bytes own_fields                   # field lines that lbd adds to the response, or None
     cdef RetryPolicy retry                  # or None
     cdef list tried                         # endpoints that failed, None while there is none
-    cdef list attempts                      # Attempts of facts.pxd that ended before the exchange did, or None
+    cdef list attempts                      # Attempts of observer.pxd that ended before the exchange did, or None
     cdef Handler alarm                      # an Alarm of attempts.pxd, or None
     cdef Waiter hedge                       # a Hedge of attempts.pxd, or None
     cdef Buffer kept                        # body bytes that have been given away, for another attempt
@@ -94,6 +95,7 @@ cdef class Exchange(Waiter):
     cdef uint64_t pick_key
     cdef Seen seen                          # with seen_text: what observers want to know of the request
     cdef bytes seen_text                    # or None
+    cdef Trace trace
     cdef const char* tls                    # version of TLS with the client, or NULL
     cdef uint64_t queue_us, connect_us, first_byte_us   # see Facts
     cdef uint16_t status
@@ -126,7 +128,6 @@ cdef class Exchange(Waiter):
     cdef bint past_deadline(self) noexcept
     cdef int start(self) except -1
     cdef uint64_t response_wait(self) noexcept
-    cdef void _begin_attempt(self, uint64_t now) noexcept
     cdef int _next_endpoint(self) except -1
     cdef int _take(self, Endpoint endpoint) except -1
     cdef int _connect(self) except? -100

@@ -22,15 +22,16 @@ from libc.string cimport memcpy
 cimport cython
 
 from lbd.engine.answers cimport error_body, error_fields
-from lbd.engine.attempts cimport Alarm, Hedge, another, give_kept, go_on, set_alarm, start_hedge, try_again
+from lbd.engine.attempts cimport Alarm, Hedge, another, give_kept, go_on, note_connected, set_alarm, start_hedge, try_again
 from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport buffer_free
 from lbd.engine.cluster cimport Cluster
 from lbd.engine.endpoint cimport Endpoint
-from lbd.engine.facts cimport new_attempt, observe_exchange
+from lbd.engine.facts cimport observe_exchange
 from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK
 from lbd.engine.http1 cimport IDEMPOTENT, Head
 from lbd.engine.listener cimport HEAD_BLOCK, Guest
+from lbd.engine.observer cimport Tracing, new_attempt
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
 from lbd.engine.reactor cimport (
@@ -235,6 +236,8 @@ cdef class Exchange(Waiter):
         """Go to this one: get a connection or wait for one."""
         cdef int status
         self.endpoint = endpoint
+        if self.trace.at and self.attempts is not None:
+            (<Tracing> self.listener.tracer).next_attempt(&self.trace, self.head)
         self.cluster.acquire(endpoint)
         self.holds_endpoint = self.outcome_due = True
         status = self._connect()
@@ -285,7 +288,7 @@ cdef class Exchange(Waiter):
         if self.reused:
             self.endpoint.stats.reused += 1
         self.endpoint.stats.requests += 1
-        self._begin_attempt(monotonic_us())
+        note_connected(self, monotonic_us())
         self.unsent = True
         written = upstream.send_request(self)
         if written == WRITE_ERROR:
@@ -299,15 +302,6 @@ cdef class Exchange(Waiter):
         if written != WRITE_BLOCKED:
             return self.downstream.resume_request(self)
         return 0
-
-    cdef void _begin_attempt(self, uint64_t now) noexcept:
-        """There is a connection: until now it was waited for."""
-        if self.waited:
-            self.queue_us += now - self.sent_us
-            self.waited = False
-        elif not self.reused:
-            self.connect_us += now - self.sent_us
-        self.sent_us = now
 
     cdef int on_no_connection(self, int reason) except -1:
         """Connecting failed: nothing was sent, so another endpoint may try, whatever the method."""
@@ -361,6 +355,7 @@ cdef class Exchange(Waiter):
         hedge.exchange = None
         self.upstream = hedge.upstream
         self.endpoint = hedge.endpoint
+        self.trace.attempt = hedge.span
         self.holds_endpoint = self.outcome_due = True
         self.cluster.stats.hedges_won += 1
 
@@ -383,12 +378,13 @@ cdef class Exchange(Waiter):
 
     cdef void _end_attempt(self, int status, int reason, int outcome):
         """One that is not the last, perhaps: for the log, and the endpoint is free."""
+        cdef uint64_t now = monotonic_us()
         if self.attempts is None:
             self.attempts = []
-        self.attempts.append(new_attempt(self.endpoint, status, reason, self.sent_us, monotonic_us()))
+        self.attempts.append(new_attempt(self.endpoint, status, reason, self.sent_us, now, self.trace.attempt))
         if self.outcome_due:
             self._tell(outcome)
-        self.sent_us = monotonic_us()
+        self.sent_us = now
         self.first_byte_us = 0
         self._release_endpoint()
 

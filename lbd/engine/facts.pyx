@@ -7,62 +7,20 @@ once, in C, and keep no pointer.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
-
-cimport cython
 
 from lbd.engine.exchange cimport Exchange
 from lbd.engine.fields cimport find_field
 from lbd.engine.http1 cimport Head
 from lbd.engine.listener cimport Listener
+from lbd.engine.observer cimport SEEN_MAX, WANTS_FIELDS, Facts, Observer, Text, text_of
 from lbd.engine.reasons cimport R_NONE
 from lbd.engine.sys cimport monotonic_us
 from lbd.engine.tunnel cimport Tunnel
 
-cdef extern from "Python.h":
-    const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*)
-    void PyErr_Clear()
-
 cdef enum:
     METHOD_MAX = 32
-
-
-cdef class Observer:
-
-    cdef int take(self, const Facts* facts, list attempts) except -1:
-        """attempts: Attempts, or None; the last one is not among them when facts.last_is_open."""
-        raise NotImplementedError
-
-
-@cython.no_gc
-@cython.final
-cdef class Attempt:
-
-    def __repr__(self):
-        return f"<Attempt {self.endpoint.name} status={self.status} reason={self.reason}>"
-
-
-cdef Attempt new_attempt(object endpoint, int status, int reason, uint64_t began_us, uint64_t now_us):
-    cdef Attempt made = Attempt.__new__(Attempt)
-    made.endpoint = endpoint
-    made.status = status
-    made.reason = reason
-    made.began_us = began_us
-    made.us = now_us - began_us
-    return made
-
-
-cdef Text text_of(str value) noexcept:
-    """The UTF-8 of a name, which the string itself keeps."""
-    cdef Text text
-    cdef Py_ssize_t n = 0
-    text.p = PyUnicode_AsUTF8AndSize(value, &n) if value is not None else NULL
-    if text.p == NULL:                          # no name, or a lone surrogate
-        PyErr_Clear()
-        n = 0
-    text.n = <size_t> n
-    return text
 
 
 # the request, while its head is at hand --------------------------------------------------------------------------
@@ -142,6 +100,8 @@ cdef int _tell(Listener listener, const Facts* facts, list attempts) except -1:
         (<Observer> listener.access_log).take(facts, attempts)
     if listener.recorder is not None:
         (<Observer> listener.recorder).take(facts, attempts)
+    if listener.tracer is not None:
+        (<Observer> listener.tracer).take(facts, attempts)
     return 0
 
 
@@ -173,6 +133,9 @@ cdef int observe_exchange(object exchange) except -1:
     facts.grpc_status = x.grpc_status if x.grpc else -1
     facts.tunnel = x.status == 101
     facts.last_is_open = x.last_is_open
+    facts.endpoint_object = <void*> x.endpoint
+    if x.trace.high | x.trace.low:
+        facts.trace = &x.trace
     return _tell(x.listener, &facts, x.attempts)
 
 

@@ -33,8 +33,9 @@ cdef class Listener:
     cdef readonly Reactor reactor
     cdef public Router router               # swapped by a reload
     cdef readonly Cluster cluster           # tcp mode
-    cdef readonly object access_log         # an Observer of facts.pxd, or None; as the next one
+    cdef readonly object access_log         # an Observer of observer.pxd, or None; as the next two
     cdef readonly object recorder
+    cdef readonly object tracer             # a Tracer of trace.pxd
     cdef ListenerStats* stats
     cdef Limits limits
     cdef int64_t body_limit
@@ -57,7 +58,7 @@ cdef class Listener:
     cdef readonly Route unrouted            # stands for the route of requests that reach none
     cdef uint32_t body_rate                 # bytes per second that a request body must keep up on average; 0 = any
     cdef readonly bint observed             # somebody is told of finished exchanges and tunnels
-    cdef uint32_t wants                     # what observers want to know of requests: WANTS_* of facts.pxd
+    cdef uint32_t wants                     # what observers want to know of requests: WANTS_* of observer.pxd
     cdef void* first                        # list of its Guests (borrowed; each unlinks itself)
     cdef uint32_t n_connections
     cdef bint paused                        # not accepting: no free slot, fd or memory

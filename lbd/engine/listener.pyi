@@ -1,11 +1,12 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from lbd.engine.cluster import Cluster
-from lbd.engine.facts import Observer
+from lbd.engine.observer import Observer
 from lbd.engine.reactor import Reactor
 from lbd.engine.router import Respond, Router
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ServerTls
+from lbd.engine.trace import Tracer
 
 class Listener:
     name: str
@@ -14,6 +15,7 @@ class Listener:
     cluster: Cluster | None
     access_log: Observer | None
     recorder: Observer | None
+    tracer: Tracer | None
     observed: bool
     draining: bool
     tls: ServerTls | None
@@ -55,5 +57,5 @@ class Listener:
     ) -> None: ...
     @property
     def open_connections(self) -> int: ...
-    def observe(self, recorder: Observer | None = None) -> None: ...
+    def observe(self, recorder: Observer | None = None, tracer: Tracer | None = None) -> None: ...
     def start_drain(self) -> int: ...

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t
 cimport cython
 
 from lbd.engine.cluster cimport Cluster
-from lbd.engine.facts cimport Observer
+from lbd.engine.observer cimport Observer
 from lbd.engine.matchers cimport in_networks
 from lbd.engine.path cimport PATH_NORMALIZE
 from lbd.engine.reactor cimport Handler, Reactor, Stream
@@ -94,13 +94,14 @@ cdef class Listener:
     def __repr__(self):
         return f"<Listener {self.name} connections={self.n_connections}>"
 
-    def observe(self, Observer recorder=None):
+    def observe(self, Observer recorder=None, Observer tracer=None):
         """Who is told of finished exchanges, beside the access log."""
         cdef Observer observer
         self.recorder = recorder
+        self.tracer = tracer
         self.observed = False
         self.wants = 0
-        for observer in (self.access_log, self.recorder):
+        for observer in (self.access_log, recorder, tracer):
             if observer is not None:
                 self.observed = True
                 self.wants |= observer.wants

@@ -3,7 +3,7 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
-from lbd.engine.facts cimport Facts
+from lbd.engine.observer cimport Facts
 
 cdef enum:
     FIELDS_COUNT = 28

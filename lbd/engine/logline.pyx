@@ -11,10 +11,11 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memchr, memcpy, memset
 
 from lbd.engine cimport sys as c
-from lbd.engine.facts cimport SEEN_MAX, Attempt, Facts, Text, text_of
+from lbd.engine.observer cimport SEEN_MAX, Attempt, Facts, Text, text_of
 from lbd.engine.forwarded cimport format_address
-from lbd.engine.logtext cimport ESCAPED, put, put_escaped, put_number, put_seconds, put_text
+from lbd.engine.logtext cimport ESCAPED, put, put_escaped, put_hex, put_number, put_seconds, put_text
 from lbd.engine.reasons cimport R_NONE, reason_code
+from lbd.engine.trace_context cimport Trace
 
 cdef enum:
     F_TIME
@@ -91,6 +92,18 @@ cdef inline char* _number(char* out, const char* name, uint64_t value) noexcept:
 
 cdef inline char* _seconds(char* out, const char* name, uint64_t us) noexcept:
     return put_seconds(_label(out, name), us)
+
+
+cdef char* _trace(char* out, int field, const Trace* trace) noexcept:
+    cdef char[32] digits
+    if trace == NULL:
+        return out
+    if field == F_SPAN_ID:
+        put_hex(digits, trace.span)
+        return _quoted(out, b"span_id", digits, 16)
+    put_hex(digits, trace.high)
+    put_hex(digits + 16, trace.low)
+    return _quoted(out, b"trace_id", digits, 32)
 
 
 cdef inline Text _path(const Text* target) noexcept:
@@ -218,6 +231,8 @@ cdef class LineWriter:
         elif field == F_REQUEST_ID:
             if facts.request_id != NULL:
                 return _quoted(out, b"request_id", facts.request_id, 32)
+        elif field == F_TRACE_ID or field == F_SPAN_ID:
+            return _trace(out, field, facts.trace)
         elif field == F_CLIENT:
             out = put(out, b',"client":"')
             out += format_address(facts.client, out)

@@ -4,7 +4,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
-from lbd.engine.facts cimport Text
+from lbd.engine.observer cimport Text
 
 cdef enum:
     ESCAPED = 6                     # bytes that one byte of a text becomes, at most
@@ -42,6 +42,15 @@ cdef inline char* put_seconds(char* out, uint64_t us) noexcept nogil:
         out[i] = c'0' + <char> (rest % 10)
         rest //= 10
     return out + 7
+
+
+cdef inline void put_hex(char* out, uint64_t value) noexcept nogil:
+    """Sixteen lower-case digits."""
+    cdef const char* digits = b"0123456789abcdef"
+    cdef int i
+    for i in range(15, -1, -1):
+        out[i] = digits[value & 15]
+        value >>= 4
 
 
 cdef inline bint _are_plain(uint64_t eight) noexcept nogil:

@@ -3,7 +3,7 @@
 
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from lbd.engine.facts cimport Facts, Observer
+from lbd.engine.observer cimport Facts, Observer
 
 cdef enum:
     RINGS = 3
@@ -80,5 +80,8 @@ cdef class Recorder(Observer):
 
     cdef Section* _section(self, int worker) noexcept
     cdef Record* _slot(self, int worker, int ring, uint64_t index) noexcept
-    cdef void _fill(self, Record* record, const Facts* facts, list attempts)
     cdef void _keep(self, int ring, const Record* record) noexcept
+
+
+cdef void fill_record(Record* record, const Facts* facts, list attempts, bint query)
+cdef dict as_dict(const Record* record, int worker)

@@ -1,6 +1,6 @@
 from typing import Any
 
-from lbd.engine.facts import Observer
+from lbd.engine.observer import Observer
 
 KINDS: dict[str, int]
 REASONS: dict[str, int]

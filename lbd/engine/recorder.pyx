@@ -15,7 +15,7 @@ from libc.stdint cimport int16_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
 from lbd.engine cimport sys as c
-from lbd.engine.facts cimport WANTS_REQUEST, Attempt, Facts, Observer, Text, text_of
+from lbd.engine.observer cimport WANTS_REQUEST, Attempt, Facts, Observer, Text, text_of
 from lbd.engine.forwarded cimport format_address
 from lbd.engine.reasons cimport R_NONE
 
@@ -162,7 +162,7 @@ cdef class Recorder(Observer):
         cdef Record* record = self._slot(self.worker, RING_ALL, section.written[RING_ALL])
         lbd_publish(&record.number, 0)
         lbd_fence()
-        self._fill(record, facts, attempts)
+        fill_record(record, facts, attempts, self.query)
         section.number += 1
         lbd_publish(&record.number, section.number)
         section.written[RING_ALL] += 1
@@ -181,46 +181,6 @@ cdef class Recorder(Observer):
         memcpy(<char*> slot + sizeof(uint64_t), <const char*> record + sizeof(uint64_t), sizeof(Record) - sizeof(uint64_t))
         lbd_publish(&slot.number, record.number)
         section.written[ring] += 1
-
-    cdef void _fill(self, Record* record, const Facts* facts, list attempts):
-        cdef c.timespec now
-        cdef Text path = facts.target
-        cdef const char* query
-        c.clock_gettime(c.CLOCK_REALTIME, &now)
-        record.ended_us = <uint64_t> now.tv_sec * 1000000 + <uint64_t> now.tv_nsec // 1000
-        record.duration_us = facts.now_us - facts.started_us
-        record.queue_us = facts.queue_us
-        record.connect_us = facts.connect_us
-        record.first_byte_us = facts.first_byte_us
-        record.bytes_received = facts.bytes_received
-        record.bytes_sent = facts.bytes_sent
-        record.trace_high = facts.trace_high
-        record.trace_low = facts.trace_low
-        record.has_id = facts.request_id != NULL
-        if record.has_id:
-            memcpy(record.request_id, facts.request_id, 32)
-        memcpy(record.client, facts.client, 16)
-        _put_word(record.protocol, facts.protocol)
-        record.has_tls = facts.tls != NULL
-        if record.has_tls:
-            _put_word(record.tls, facts.tls)
-        record.status = <uint16_t> facts.status
-        record.grpc_status = <int16_t> facts.grpc_status
-        record.reason = <uint8_t> facts.reason
-        if not self.query and path.p != NULL:
-            query = <const char*> memchr(path.p, c'?', path.n)
-            path.n = path.n if query == NULL else <size_t> (query - path.p)
-        record.method_cut = _cut(record.method, &facts.method, METHOD_KEPT)
-        record.host_cut = _cut(record.host, &facts.host, HOST_KEPT)
-        record.path_cut = _cut(record.path, &path, PATH_KEPT)
-        record.listener_cut = _cut(record.listener, &facts.listener, NAME_KEPT)
-        record.route_cut = _cut(record.route, &facts.route, NAME_KEPT)
-        record.cluster_cut = _cut(record.cluster, &facts.cluster, NAME_KEPT)
-        record.endpoint_cut = _cut(record.endpoint, &facts.endpoint, NAME_KEPT)
-        record.attempts = 0
-        record.attempts_made = 0
-        if attempts is not None:
-            _fill_attempts(record, facts, attempts)
 
     # reading -----------------------------------------------------------------------------------------------------
 
@@ -265,8 +225,50 @@ cdef class Recorder(Observer):
                 continue
             if wanted is not None and not wanted.fits(&copy):
                 continue
-            found.append(_as_dict(&copy, worker))
+            found.append(as_dict(&copy, worker))
             limit -= 1
+
+
+cdef void fill_record(Record* record, const Facts* facts, list attempts, bint query):
+    """All but its number."""
+    cdef c.timespec now
+    cdef Text path = facts.target
+    cdef const char* mark
+    c.clock_gettime(c.CLOCK_REALTIME, &now)
+    record.ended_us = <uint64_t> now.tv_sec * 1000000 + <uint64_t> now.tv_nsec // 1000
+    record.duration_us = facts.now_us - facts.started_us
+    record.queue_us = facts.queue_us
+    record.connect_us = facts.connect_us
+    record.first_byte_us = facts.first_byte_us
+    record.bytes_received = facts.bytes_received
+    record.bytes_sent = facts.bytes_sent
+    record.trace_high = facts.trace.high if facts.trace != NULL else 0
+    record.trace_low = facts.trace.low if facts.trace != NULL else 0
+    record.has_id = facts.request_id != NULL
+    if record.has_id:
+        memcpy(record.request_id, facts.request_id, 32)
+    memcpy(record.client, facts.client, 16)
+    _put_word(record.protocol, facts.protocol)
+    record.has_tls = facts.tls != NULL
+    if record.has_tls:
+        _put_word(record.tls, facts.tls)
+    record.status = <uint16_t> facts.status
+    record.grpc_status = <int16_t> facts.grpc_status
+    record.reason = <uint8_t> facts.reason
+    if not query and path.p != NULL:
+        mark = <const char*> memchr(path.p, c'?', path.n)
+        path.n = path.n if mark == NULL else <size_t> (mark - path.p)
+    record.method_cut = _cut(record.method, &facts.method, METHOD_KEPT)
+    record.host_cut = _cut(record.host, &facts.host, HOST_KEPT)
+    record.path_cut = _cut(record.path, &path, PATH_KEPT)
+    record.listener_cut = _cut(record.listener, &facts.listener, NAME_KEPT)
+    record.route_cut = _cut(record.route, &facts.route, NAME_KEPT)
+    record.cluster_cut = _cut(record.cluster, &facts.cluster, NAME_KEPT)
+    record.endpoint_cut = _cut(record.endpoint, &facts.endpoint, NAME_KEPT)
+    record.attempts = 0
+    record.attempts_made = 0
+    if attempts is not None:
+        _fill_attempts(record, facts, attempts)
 
 
 cdef void _fill_attempts(Record* record, const Facts* facts, list attempts):
@@ -295,7 +297,7 @@ def _by_time(dict record):
     return record["ended"], record["id"]
 
 
-cdef dict _as_dict(const Record* record, int worker):
+cdef dict as_dict(const Record* record, int worker):
     """What applies; times in seconds."""
     cdef char[46] client
     cdef int n = format_address(record.client, client)

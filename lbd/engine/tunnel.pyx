@@ -17,8 +17,9 @@ from lbd.engine.cluster cimport Cluster
 from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK
 from lbd.engine.exchange cimport Downstream, Exchange
-from lbd.engine.facts cimport new_attempt, observe_tunnel
+from lbd.engine.facts cimport observe_tunnel
 from lbd.engine.key cimport KeySource
+from lbd.engine.observer cimport new_attempt
 from lbd.engine.openssl cimport openssl
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
@@ -181,7 +182,7 @@ cdef class Tunnel(Waiter):
         if self.tried is None:
             self.tried = []
             self.attempts = []
-        self.attempts.append(new_attempt(failed, 0, reason, self.began_us, monotonic_us()))
+        self.attempts.append(new_attempt(failed, 0, reason, self.began_us, monotonic_us(), 0))
         self.tried.append(failed)
         if (cluster.retry is None or <int> cluster.retry.limit < len(self.tried) or not cluster.retry.covers(cause, 0)
                 or len(self.tried) >= len(cluster.endpoints)):

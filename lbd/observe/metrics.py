@@ -70,6 +70,23 @@ class Discovered(Protocol):
     def sizes(self) -> Iterator[tuple[str, int]]: ...
 
 
+class Drops(Protocol):
+    """What is read of a Tracer."""
+
+    @property
+    def dropped(self) -> int: ...
+
+
+class Exports(Protocol):
+    """What is read of an Exporter."""
+
+    exported: int
+    failed: int
+
+    @property
+    def tracer(self) -> Drops: ...
+
+
 class Observed(Protocol):
     """What is read of a worker."""
 
@@ -85,6 +102,8 @@ class Observed(Protocol):
     def runtime(self) -> Snapshot | None: ...
     @property
     def draining(self) -> bool: ...
+    @property
+    def exporter(self) -> Exports | None: ...
 
 
 class Exposition:
@@ -360,3 +379,16 @@ class EngineCollector(Collector):
                 lines.add_metric([writer.target], writer.lines)
                 dropped.add_metric([writer.target], writer.dropped)
         yield from (lines, dropped)
+        yield from self._trace_metrics()
+
+    def _trace_metrics(self) -> Iterator[Metric]:
+        exporter = self.worker.exporter
+        exported = CounterMetricFamily("lbd_traces_exported", "Exchanges whose spans the collector took.")
+        dropped = CounterMetricFamily(
+            "lbd_traces_dropped", "Exchanges in the sample whose spans were lost.", labels=["reason"]
+        )
+        if exporter is not None:
+            exported.add_metric([], exporter.exported)
+            dropped.add_metric(["queue"], exporter.tracer.dropped)
+            dropped.add_metric(["collector"], exporter.failed)
+        yield from (exported, dropped)
