@@ -17,7 +17,7 @@ def values(attributes: Any) -> dict[str, Any]:
 
 
 class Collector:
-    """with Collector() as collector: ...; .url is its address. It answers .status, once .hold is set, if any."""
+    """with Collector() as collector: ...; .url is its address. It answers .status, when .hold is set."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []

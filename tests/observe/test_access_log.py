@@ -30,6 +30,7 @@ from lbd.engine.logline import FIELDS, NOT_BY_DEFAULT
 
 DOC = Path(__file__).parents[2] / "docs" / "observability.md"
 CONFIG = """
+state_directory: state
 admin: {bind: "127.0.0.1:0"}
 environment: "test\\"ing ü"
 access_log: {to: stdout}
@@ -110,6 +111,7 @@ def test_connecting_is_timed() -> None:
 
 
 CONFIG_OF_ONE = """
+state_directory: state
 admin: {bind: "127.0.0.1:0"}
 access_log: {to: stdout}
 listeners: [{name: web, bind: "127.0.0.1:0", cluster: app}]

@@ -26,6 +26,7 @@ from lbd.engine.recorder import KINDS, Recorder, Wanted
 from lbd.observe.log import Log
 
 CONFIG = """
+state_directory: state
 admin: {bind: "127.0.0.1:0"}
 access_log: {to: stdout}
 recorder: {size: 8, errors: 4, slow: 2, slow_after: 50ms<query>}

@@ -23,6 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tls.speaking import TlsClient, World
 
 CONFIG = """
+state_directory: state
 admin: {bind: "127.0.0.1:0"}
 access_log: {to: stdout}
 environment: testing
@@ -80,8 +81,8 @@ class Site:
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         self.stack.callback(lambda: server.stop(None).wait())
-        places = {"collector": self.collector.url, "origin": self.origin, "bad": bad, "h2": f"127.0.0.1:{port}"}
-        self.lbd = self.stack.enter_context(Lbd(self.config, **places))
+        places = {"origin": self.origin, "bad": bad, "h2": f"127.0.0.1:{port}"}
+        self.lbd = self.stack.enter_context(Lbd(self.config, collector=self.collector.url, **places))
         return self
 
     def answer(self, seen: Seen) -> Answer:
