@@ -1,4 +1,4 @@
-"""The admin API: a FastAPI application behind the Gate. What changes something is a PATCH, and is logged.
+"""The admin API: a FastAPI application behind the Gate. What changes something (PATCH, PUT) is logged.
 
 Errors are JSON, {"error": a sentence for the operator}. Names in paths are percent-encoded: the Gate hands
 paths over undecoded, so that a name with slashes (unix:/run/app.sock) is one segment.
@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from lbd.admin import views
 from lbd.admin.documents import page_and_policy
+from lbd.admin.log_level import add_log_level
 from lbd.admin.recorder import add_recorder
 from lbd.config import schema
 from lbd.engine.cluster import Cluster
@@ -52,6 +53,7 @@ def build_api(config: schema.Config, worker: views.Administered, log: Log) -> Fa
     _add_reading(api, config, worker)
     _add_changes(api, worker, log)
     add_recorder(api, worker)
+    add_log_level(api, worker, REFUSED)
     return api
 
 

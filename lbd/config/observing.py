@@ -55,7 +55,10 @@ class Log(Settings):
     """lbd's own log, on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least important kind of event that is logged."
+        default="info", description="Least important kind of event; `lbd log-level` changes it at run time."
+    )
+    format: Literal["text", "json"] = Field(
+        default="text", description="`TIME LEVEL message`, or an object per line: time, level, message."
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import uvloop
 
 from lbd.config import schema
+from lbd.config.secrets import secrets_of
 from lbd.control import systemd
 from lbd.control.certs.errors import CertificateError
 from lbd.control.sockets import BindError, bound_address, listen, unlink_unix
@@ -31,7 +32,7 @@ EXIT_OK, EXIT_FAILURE, EXIT_CONFIG = 0, 1, 78
 
 def serve(config: schema.Config, *, reload_from: Path | None = None) -> int:
     """Run until a signal ends it; returns the exit code."""
-    log = Log(config.log.level)
+    log = Log(config.log.level, config.log.format, secrets_of(config))
     if config.workers != 1:
         log.error("workers: only 1 is supported by this version")
         return EXIT_CONFIG

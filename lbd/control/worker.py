@@ -103,8 +103,7 @@ class Worker:
 
     def _watch_problems(self, runtime: Runtime) -> None:
         """Let the engine say what it can only say in passing."""
-        for listener in runtime.listeners.values():
-            listener.on_refused = self._on_refused if self.log.shows("debug") else None
+        self._watch_refusals()
         for cluster in runtime.clusters.values():
             for endpoint in cluster.endpoints:
                 self._watch_endpoint(cluster, endpoint)
@@ -119,6 +118,17 @@ class Worker:
                     f"listener {listener_setting.name}: ocsp_stapling does nothing: authorities end OCSP "
                     "in favour of short-lived certificates and CRLs (Let's Encrypt did in 2025)"
                 )
+
+    def set_log_level(self, level: str) -> str:
+        """Log from this level on; what it was before."""
+        before = self.log.set_level(level)
+        self._watch_refusals()
+        return before
+
+    def _watch_refusals(self) -> None:
+        """Refused connections are only told of when somebody wants to read it."""
+        for listener in self.runtime.listeners.values() if self.runtime is not None else ():
+            listener.on_refused = self._on_refused if self.log.shows("debug") else None
 
     def _restore_states(self, runtime: Runtime) -> None:
         """What operators set before the restart, before anything is served."""

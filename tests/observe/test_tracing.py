@@ -375,6 +375,7 @@ def test_collector_that_hangs_costs_spans_and_no_request() -> None:
             assert client.ask(get("/hangs")).status == 200
         eventually(lambda: site.lbd.metric("lbd_traces_dropped_total", reason="queue") > 0)
         site.collector.hold.set()
+        eventually(lambda: site.lbd.metric("lbd_traces_exported_total") >= 5, "what waited is exported")
         site.lbd.ask(get("/goes-on-after"))
         site.collector.of("/goes-on-after")
 
