@@ -1,4 +1,4 @@
-"""The admin API: a FastAPI application behind the Gate. What changes something is a PATCH, and is logged.
+"""The admin API: a FastAPI application behind the Gate. What changes something (PATCH, PUT) is logged.
 
 Errors are JSON, {"error": a sentence for the operator}. Names in paths are percent-encoded: the Gate hands
 paths over undecoded, so that a name with slashes (unix:/run/app.sock) is one segment.
@@ -20,6 +20,8 @@ from starlette.exceptions import HTTPException
 
 from lbd.admin import views
 from lbd.admin.documents import page_and_policy
+from lbd.admin.log_level import add_log_level
+from lbd.admin.recorder import add_recorder
 from lbd.config import schema
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
@@ -53,6 +55,8 @@ def build_api(worker: views.Administered, log: Log) -> FastAPI:
     _add_reading(api, worker)
     _add_changes(api, worker, log)
     _add_reload(api, worker, log)
+    add_recorder(api, worker)
+    add_log_level(api, worker, REFUSED)
     return api
 
 

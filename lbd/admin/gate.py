@@ -22,7 +22,7 @@ from lbd.config.units import split_address
 LONGEST_BODY = 64 * 1024
 BAD_HOST = "the Host of an admin request must be localhost or a loopback address, or there must be a token"
 READING = ("GET", "HEAD")
-CHANGING = ("PATCH", "POST")
+CHANGING = ("PATCH", "POST", "PUT")
 # Neither of these shows anything of this lbd, and a browser that opens them has no token yet.
 OPEN_DOCUMENTS = ("/docs", "/openapi.json")
 
@@ -132,7 +132,7 @@ CLOSE = ((b"Connection", b"close"),)  # the rest of the body is not read
 def refusal_of_change(scope: Scope) -> Refusal | None:
     """Does a request that changes something come from where it may, and in the form that it must have?"""
     if scope["method"] not in CHANGING:
-        return Refusal(405, "only GET and PATCH", ((b"Allow", b"GET, PATCH"), *CLOSE))
+        return Refusal(405, "only GET, PATCH, POST and PUT", ((b"Allow", b"GET, PATCH, POST, PUT"), *CLOSE))
     own = {f"{scheme}://{host.lower()}" for host in values_of(scope, b"host") for scheme in ("http", "https")}
     for origin in values_of(scope, b"origin"):
         if origin.lower() not in own:

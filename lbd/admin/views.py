@@ -15,6 +15,7 @@ from lbd import __version__
 from lbd.config import schema
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
+from lbd.engine.recorder import Recorder
 from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 from lbd.observe.metrics import Observed
@@ -151,6 +152,9 @@ class Administered(Observed, Protocol):
     def log(self) -> Log: ...
     @property
     def states(self) -> Setter: ...
+    def set_log_level(self, level: str) -> str: ...
+    @property
+    def recorder(self) -> Recorder | None: ...
 
 
 def view_endpoint(shared: Shared, cluster: Cluster, endpoint: Endpoint) -> dict[str, Any]:

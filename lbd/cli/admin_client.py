@@ -87,6 +87,10 @@ class AdminClient:
         """The answer to a change, as for `get`; NotRunning, Refused."""
         return self._held(self._ask("PATCH", path, json.dumps(change)), holds)
 
+    def put(self, path: str, value: dict[str, Any], holds: str) -> Any:
+        """The answer to a new value, as for `get`; NotRunning, Refused."""
+        return self._held(self._ask("PUT", path, json.dumps(value)), holds)
+
     def _held(self, data: Any, member: str | None) -> Any:
         """Other programs answer JSON as well."""
         if member is not None and not (isinstance(data, dict) and member in data):

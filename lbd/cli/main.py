@@ -14,7 +14,7 @@ import click
 
 from lbd import __version__
 
-# verb -> module; the function in it is named like the verb
+# verb -> module; the function in it is named like the verb, with _ for -
 VERBS = {
     "run": "lbd.cli.run",
     "check": "lbd.cli.check",
@@ -27,6 +27,8 @@ VERBS = {
     "disable": "lbd.cli.disable",
     "enable": "lbd.cli.disable",
     "weight": "lbd.cli.weight",
+    "recorder": "lbd.cli.recorder",
+    "log-level": "lbd.cli.log_level",
     "config": "lbd.cli.config",
     "cert": "lbd.cli.cert",
     "version": "lbd.cli.version",
@@ -42,7 +44,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = getattr(import_module(VERBS[cmd_name]), cmd_name)
+        command: click.Command = getattr(import_module(VERBS[cmd_name]), cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(

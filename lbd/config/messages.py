@@ -19,6 +19,7 @@ from lbd.config.units import shorten
 Location = tuple[int | str, ...]
 AT_KEY, AT_VALUE = "at_key", "at_value"
 UNION_TAGS = ON, OFF = "<on>", "<off>"
+TAGGED = ("access_log", "recorder")
 
 
 def at_key(location: Location, message: str) -> InitErrorDetails:
@@ -111,14 +112,14 @@ def _any_of(choices: list[str]) -> str:
 
 
 def _clean(kind: str, location: Location) -> Location:
-    """Without pydantic's own marks: `[key]` at the end, and the tag of the union behind `access_log`.
+    """Without pydantic's own marks: `[key]` at the end, and the tag of the union behind what may be `off`.
 
     Nothing else is taken for a mark: a user may have written a key that looks like one.
     """
     if kind != "extra_forbidden" and len(location) > 1 and location[-1] == "[key]":
         location = location[:-1]
     for index in range(len(location) - 1):
-        if location[index] == "access_log" and location[index + 1] in UNION_TAGS:
+        if location[index] in TAGGED and location[index + 1] in UNION_TAGS:
             return location[: index + 1] + location[index + 2 :]
     return location
 

@@ -33,8 +33,10 @@ def check(data: Any) -> list[InitErrorDetails]:
     found += _unique(data, "clusters", "name", "a cluster")
     found += _check_binds(data)
     found += _check_admin(data)
+    found += _check_log_fields(("access_log",), _get(data, "access_log"))
     for index, listener in _items(data, "listeners"):
         found += _check_listener(("listeners", index), listener, clusters)
+        found += _check_log_fields(("listeners", index, "access_log"), _get(listener, "access_log"))
     tcp = {
         _get(listener, "cluster"): _get(listener, "name")
         for _, listener in _items(data, "listeners")
@@ -74,6 +76,11 @@ def _check_admin(data: Any) -> Iterator[InitErrorDetails]:
             ("admin", "bind"),
             "other machines can reach it: give 'admin.token', or bind to 127.0.0.1 or unix:",
         )
+
+
+def _check_log_fields(at: Location, log: Any) -> Iterator[InitErrorDetails]:
+    if _get(log, "format") == "combined" and _get(log, "fields") is not None:
+        yield at_key((*at, "fields"), "the combined format has its own fields; only for format json")
 
 
 def _check_listener(at: Location, listener: Any, clusters: set[str]) -> Iterator[InitErrorDetails]:

@@ -15,10 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
-    Discriminator,
     Field,
     ModelWrapValidatorHandler,
-    Tag,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -28,7 +26,8 @@ from lbd.config import rules
 from lbd.config.balancer import BalancerChoice, BalancerSetting
 from lbd.config.discovery import Discover, Resolver
 from lbd.config.health import AdaptiveLimit, Breaker, HealthCheck, PassiveCheck, PassiveCheckSetting
-from lbd.config.messages import OFF, ON, merge_errors
+from lbd.config.messages import merge_errors
+from lbd.config.observing import AccessLogSetting, Log, Recorder, RecorderSetting, Tracing
 from lbd.config.placement import Regions, Zones
 from lbd.config.resilience import Retry, RetryBudget, Status
 from lbd.config.sessions import Sticky
@@ -92,35 +91,6 @@ class Admin(Settings):
         default=None,
         description="What clients send as `Authorization: Bearer`, except for /live and /ready.",
     )
-
-
-class Log(Settings):
-    """lbd's own log, on stderr."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least important kind of event that is logged."
-    )
-
-
-class AccessLog(Settings):
-    """One line per request."""
-
-    to: Annotated[str, Field(min_length=1)] = Field(
-        default="stdout", description="`stdout` or the path of a file."
-    )
-    format: Literal["json", "combined"] = Field(
-        default="json", description="One JSON object per line, or the combined format of Apache and nginx."
-    )
-
-
-def _access_log_kind(value: Any) -> str:
-    return OFF if isinstance(value, str) else ON
-
-
-AccessLogSetting = Annotated[
-    Annotated[AccessLog, Tag(ON)] | Annotated[Literal["off"], Tag(OFF)],
-    Discriminator(_access_log_kind),
-]
 
 
 class ListenerTimeouts(Settings):
@@ -487,8 +457,12 @@ class Config(Settings):
     )
     log: Log = Field(default=Log(), description="lbd's own log, on stderr.")
     access_log: AccessLogSetting = Field(
-        default="off", description="`off`, or the access log of every http listener."
+        default="off", description="`off`, or the access log of every listener."
     )
+    recorder: RecorderSetting = Field(
+        default=Recorder(), description="`off`, or the flight recorder of every listener."
+    )
+    tracing: Tracing | None = Field(default=None, description="Traces; none when absent.")
     drain_timeout: Duration = Field(
         default=30.0, description="How long a stop waits for exchanges in flight."
     )

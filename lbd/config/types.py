@@ -186,6 +186,9 @@ FilePath = Annotated[
 ]
 HostName = Annotated[str, PlainValidator(units.parse_host_name), WithJsonSchema({"type": "string"})]
 AcmeUrl = Annotated[str, PlainValidator(units.parse_https_url), WithJsonSchema({"type": "string"})]
+CollectorUrl = Annotated[
+    str, PlainValidator(units.parse_collector_url), WithJsonSchema({"type": "string"})
+]
 CipherList = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+:@!=_-]+$", max_length=1024)]
 Label = Annotated[str, StringConstraints(max_length=256)]
 

@@ -306,6 +306,17 @@ def parse_https_url(value: object) -> str:
     return text
 
 
+def parse_collector_url(value: object) -> str:
+    """An absolute http or https URL; OTLP's own path when it has none."""
+    text = _address_text(value, "must be an http or https URL")
+    match = re.fullmatch(r"https?://[A-Za-z0-9._\-]+(:\d{1,5})?(/[\x21-\x7e]*)?", text) or re.fullmatch(
+        r"https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?(/[\x21-\x7e]*)?", text
+    )
+    if match is None or (match[1] and not 0 < int(match[1][1:]) < 65536):
+        raise BadValue(f"{shorten(text)} is not an http or https URL")
+    return text if match[2] not in (None, "/") else text.rstrip("/") + "/v1/traces"
+
+
 def parse_path(value: object) -> str:
     """The path of a file or directory."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lbd.config import schema
+from lbd.config import observing, schema
 from lbd.config.units import split_address
 from lbd.control.clusters import EndpointMaker, behaviour, protocol_of, respond_of
 from lbd.control.listeners import (
@@ -49,7 +49,8 @@ class ListenerSource:
 
     setting: schema.Listener
     inputs: dict[str, Any] | None
-    log: schema.AccessLog | None
+    log: observing.AccessLog | None
+    environment: str | None  # stands in its lines
 
 
 @dataclass(slots=True)
@@ -210,9 +211,10 @@ def _compile_listener(
     inputs = server_tls_inputs(setting) if setting.tls is not None else None
     if old is not None and old.setting.protocol != setting.protocol:
         old = None  # another Listener: connections of the one kind cannot go on as the other
-    source = ListenerSource(setting, inputs, log_setting(setting, runtime.config))
+    config = runtime.config
+    source = ListenerSource(setting, inputs, log_setting(setting, config), config.environment)
     runtime.listener_settings[name] = source
-    log = access_log(source.log, lambda target: _writer(target, runtime, before, place))
+    log = access_log(source.log, config, lambda target: _writer(target, runtime, before, place))
     listener = before.listeners[name] if before is not None and old is not None else None
     if (
         listener is not None

@@ -23,6 +23,7 @@ from typing import Any
 
 import uvloop
 
+from lbd.config.secrets import secrets_of
 from lbd.config.units import split_address
 from lbd.control.channel import Channel
 from lbd.control.compile import Compiled, Place, Runtime, compile_steps
@@ -30,17 +31,17 @@ from lbd.control.descriptors import share_of_clients
 from lbd.control.leaving import Leaving
 from lbd.control.listening import Address, Listening
 from lbd.control.loading import put_together
+from lbd.control.observing import Observing
 from lbd.control.steps import unhurried
 from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
 from lbd.discovery.member import Member
 from lbd.discovery.membership import Membership
 from lbd.discovery.names import is_name
-from lbd.engine.accesslog import LogWriter
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.reactor import Reactor
 from lbd.engine.shared import Shared
-from lbd.observe.log import LEVELS, Log
+from lbd.observe.log import Log
 
 BEAT_SECONDS = 1.0
 POLL_SECONDS = 0.02
@@ -52,14 +53,15 @@ Told = tuple[tuple[Member, str | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a worker serves. members: of each cluster that is new or has changed; certificates: by listener;
-    places: of the shared block; addresses: of the descriptors that come with it."""
+    """What a worker serves. members: of each cluster; certificates: by listener; places: of the shared block;
+    addresses: of the descriptors that come with it, after which there may be that of the recorder."""
 
     pieces: bytes
     members: dict[str, Told]
     certificates: dict[str, list[Any]]
     places: dict[tuple[str, str], tuple[int, int]]
     addresses: tuple[Address, ...] = ()
+    has_recorder: bool = False
 
 
 class DataWorker:
@@ -72,6 +74,7 @@ class DataWorker:
         self.reactor = Reactor(asyncio.get_running_loop(), self._on_fault)
         self.listening = Listening(self.log, says=False)  # the supervisor does
         self.leaving = Leaving(self.log)
+        self.observing = Observing(self.log)
         self.runtime: Runtime | None = None
         self.memberships: dict[str, Membership] = {}
         self.known: dict[str, str] = {}  # host -> address, as the supervisor knows it
@@ -84,7 +87,7 @@ class DataWorker:
 
     @property
     def place(self) -> Place:
-        return Place(self.reactor, self.shared, LogWriter, self.index, self.shared.secret)
+        return Place(self.reactor, self.shared, self.observing.open_log, self.index, self.shared.secret)
 
     # what the supervisor says
 
@@ -121,17 +124,16 @@ class DataWorker:
         self.shared.learn(orders.places)
         self._note_addresses(orders.members)
         config = await unhurried(put_together(orders.pieces))
+        self.log.form = config.log.format
+        self.log.hide(secrets_of(config))
         steps = compile_steps(config, self.runtime, self.place, self.known, time.time())
         self.coming = await unhurried(steps)
         self.channel.send("prepared")
 
     async def _do_abort(self, content: None, descriptors: list[int]) -> None:
         """It is not put in force after all."""
-        coming, self.coming = self.coming, None
-        before = self.runtime.log_writers if self.runtime is not None else {}
-        for target, writer in coming.runtime.log_writers.items() if coming is not None else ():
-            if target not in before:
-                writer.close()
+        self.coming = None
+        self.observing.settle(self.runtime.log_writers if self.runtime is not None else {})
         gc.enable()
 
     async def _do_adopt(self, orders: Orders, descriptors: list[int]) -> None:
@@ -148,8 +150,13 @@ class DataWorker:
         self._follow_members(compiled, orders.members)
         sockets = {
             address: [socket.socket(fileno=one)]
-            for address, one in zip(orders.addresses, descriptors, strict=True)
+            for address, one in zip(orders.addresses, descriptors, strict=not orders.has_recorder)
         }
+        config = runtime.config
+        self.observing.share(
+            config.recorder, descriptors[-1] if orders.has_recorder else -1, self.index, self.shared.workers
+        )
+        self.observing.attach(config, runtime.listeners.values())
         self.listening.adopt(runtime.config, runtime.listeners, sockets)
         if before is not None:
             self._let_go(before, runtime)
@@ -187,11 +194,10 @@ class DataWorker:
                 endpoint.pool.close_unused()
 
     async def _do_level(self, level: str, descriptors: list[int]) -> None:
-        self.log.least = LEVELS[level]
+        self.log.set_level(level)
 
     async def _do_reopen(self, content: None, descriptors: list[int]) -> None:
-        for writer in self.runtime.log_writers.values() if self.runtime is not None else ():
-            writer.reopen()
+        self.observing.reopen()
 
     async def _do_drain(self, seconds: float | None, descriptors: list[int]) -> None:
         self.listening.close()
@@ -280,13 +286,10 @@ class DataWorker:
             self.channel.send("event", (cluster.name, kind, endpoint.name if endpoint is not None else None))
 
     def _let_go(self, before: Runtime, runtime: Runtime) -> None:
-        seconds = runtime.config.drain_timeout
         for name, listener in before.listeners.items():
             if runtime.listeners.get(name) is not listener:
-                self.leaving.add(listener, seconds)
-        for target, writer in before.log_writers.items():
-            if target not in runtime.log_writers:
-                self.leaving.close_later(writer, seconds)
+                self.leaving.add(listener, runtime.config.drain_timeout)
+        self.observing.settle(runtime.log_writers)
 
     def _on_fault(self, error: BaseException) -> None:
         where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
@@ -294,13 +297,14 @@ class DataWorker:
 
     def _beat(self) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        writers = self.runtime.log_writers.values() if self.runtime is not None else ()
+        writers, exporter = self.observing.writers.values(), self.observing.exporter
         self.shared.beat(
             self.index,
             lag=self.reactor.lag,
             faults=self.reactor.faults,
             cpu=usage.ru_utime + usage.ru_stime,
-            dropped=sum(writer.dropped for writer in writers),
+            log=(sum(writer.lines for writer in writers), sum(writer.dropped for writer in writers)),
+            traces=(exporter.exported, exporter.tracer.dropped, exporter.failed) if exporter else (0, 0, 0),
         )
         asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
 
@@ -346,8 +350,7 @@ async def _serve(
     await worker.over.wait()
     # let the last message go
     await asyncio.sleep(POLL_SECONDS)
-    for writer in worker.runtime.log_writers.values() if worker.runtime is not None else ():
-        writer.close()
+    worker.observing.close()
     os._exit(0)  # connections that are left are the kernel's to close; nothing else is worth the time
 
 

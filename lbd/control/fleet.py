@@ -22,6 +22,7 @@ from lbd.control.channel import Channel
 from lbd.control.data_worker import Orders, Told
 from lbd.control.listening import Address, Inherited, Sockets, addresses_of, say_listening, sockets_for
 from lbd.control.sockets import apply_options, unlink_unix
+from lbd.engine.recorder import Recorder
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ServerTls
 from lbd.observe.log import Log
@@ -139,6 +140,7 @@ class Fleet:
         *,
         pins: bool,
         told: Callable[[], dict[str, Told]],
+        recorder: Callable[[], Recorder | None],
         on_event: Callable[[str, str, str | None], None],
         on_connect_failed: Callable[[str, str], None],
     ) -> None:
@@ -149,6 +151,7 @@ class Fleet:
         self._shared = shared
         self._pins = pins
         self._told = told
+        self._recorder = recorder
         self._on_event = on_event
         self._on_connect_failed = on_connect_failed
         self._members: dict[int, Member] = {}
@@ -202,11 +205,21 @@ class Fleet:
         """What it serves, and until it does."""
         held = self._new_sockets(member)
         orders = Orders(
-            self._pieces, self._told(), self._certificates, self._shared.export(everything=True), tuple(held)
+            self._pieces,
+            self._told(),
+            self._certificates,
+            self._shared.export(everything=True),
+            tuple(held),
+            self._recorder() is not None,
         )
-        member.channel.send("start", orders, [one.fileno() for one in held.values()])
+        member.channel.send("start", orders, self._descriptors(held))
         await member.answer("prepared")
         await member.answer("adopted")
+
+    def _descriptors(self, held: dict[Address, socket.socket]) -> list[int]:
+        """Of listening sockets, and last of the recorder's memory."""
+        recorder = self._recorder()
+        return [*(one.fileno() for one in held.values()), *([recorder.fd] if recorder is not None else [])]
 
     def _new_sockets(self, member: Member) -> dict[Address, socket.socket]:
         """Those that it has not got yet."""
@@ -325,8 +338,9 @@ class Fleet:
         members, places = list(self._members.values()), self._shared.export()
         for member in members:
             held = self._new_sockets(member)
-            orders = Orders(b"", self._told(), self._certificates, places, tuple(held))
-            member.channel.send("adopt", orders, [one.fileno() for one in held.values()])
+            has_recorder = self._recorder() is not None
+            orders = Orders(b"", self._told(), self._certificates, places, tuple(held), has_recorder)
+            member.channel.send("adopt", orders, self._descriptors(held))
         for member in members:
             try:
                 kept += await member.answer("adopted")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from lbd.control.certs.offloop import off_loop
-from lbd.engine.accesslog import LogWriter
 from lbd.engine.listener import Listener
 from lbd.observe.log import Log
 
@@ -18,7 +16,6 @@ class Leaving:
     def __init__(self, log: Log) -> None:
         self._log = log
         self.listeners: dict[Listener, asyncio.Task[None]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Leaving {[listener.name for listener in self.listeners]}>"
@@ -40,18 +37,6 @@ class Leaving:
             self._log.info(f"listener {listener.name}: its last connection has ended")
         del self.listeners[listener]
 
-    def close_later(self, writer: LogWriter, seconds: float) -> None:
-        """A log that nobody uses any more but exchanges under way."""
-        self._closing.add(task := asyncio.create_task(_close(writer, seconds)))
-        task.add_done_callback(self._closing.discard)
-
     def stop(self) -> None:
-        for task in (*self.listeners.values(), *self._closing):
+        for task in self.listeners.values():
             task.cancel()
-
-
-async def _close(writer: LogWriter, seconds: float) -> None:
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        await off_loop(writer.close)

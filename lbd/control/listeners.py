@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from lbd.config import schema, transport
+from lbd.config import observing, schema, transport
 from lbd.config.units import join_address, split_address
 from lbd.control.clusters import milliseconds, respond_of, retry_policy
+from lbd.control.observing import text_log
 from lbd.control.routes import Entry, entries_of
 from lbd.control.steps import Steps, finish
 from lbd.engine.accesslog import LogWriter, TextLog
 from lbd.engine.cluster import Cluster
 from lbd.engine.router import Respond, Route, Router
 from lbd.engine.shared import Shared
+from lbd.observe.targets import target_of
 
 PATH_MODES = {"normalize": 0, "reject": 1, "as_is": 2}
 # Trailers that say something about the body and change nothing else (RFC 9110 6.5.1); grpc-* and
@@ -78,18 +79,19 @@ def _redirect(setting: transport.HttpsRedirect) -> Respond:
     return Respond(setting.status, https_port=setting.port)
 
 
-def log_setting(setting: schema.Listener, config: schema.Config) -> schema.AccessLog | None:
+def log_setting(setting: schema.Listener, config: schema.Config) -> observing.AccessLog | None:
     """How its requests are written down; None when they are not."""
     chosen = setting.access_log if setting.access_log is not None else config.access_log
-    return chosen if setting.protocol == "http" and isinstance(chosen, schema.AccessLog) else None
+    return chosen if isinstance(chosen, observing.AccessLog) else None
 
 
-def access_log(setting: schema.AccessLog | None, open_writer: Callable[[str], LogWriter]) -> TextLog | None:
+def access_log(
+    setting: observing.AccessLog | None, config: schema.Config, open_writer: Callable[[str], LogWriter]
+) -> TextLog | None:
     """What writes the lines; several listeners share the writer of a target."""
     if setting is None:
         return None
-    target = setting.to if setting.to == "stdout" else str(Path(setting.to))
-    return TextLog(open_writer(target), setting.format)
+    return text_log(setting, config, open_writer(target_of(setting)))
 
 
 def routes_of(setting: schema.Listener) -> Sequence[schema.Route]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from lbd.config import schema
 from lbd.config.errors import ConfigErrors
+from lbd.config.secrets import secrets_of
 from lbd.control import systemd
 from lbd.control.admin_door import AdminDoor
 from lbd.control.certs.errors import CertificateError
@@ -34,7 +35,6 @@ from lbd.control.tls import TlsSettingError
 from lbd.control.worker import Worker, make_keeper
 from lbd.engine.foreign import MissingLibrary
 from lbd.engine.router import Route
-from lbd.observe.log import LEVELS
 
 if TYPE_CHECKING:
     from lbd.control.certs.keeper import CertificateKeeper
@@ -161,7 +161,8 @@ class Reloader:
             if worker.fleet is not None:
                 await worker.fleet.prepare(loaded.pieces)
         except FAILURES as error:
-            coming.discard(before)
+            coming.discard()
+            worker.observing.settle(before.log_writers)
             worker.discovery.forget()
             raise Refused(str(error)) from error
         return coming
@@ -176,7 +177,10 @@ class Reloader:
         del routers
         await unhurried(compiled.adopt())
         worker.runtime, worker.config = runtime, config
-        worker.log.least = LEVELS[config.log.level]
+        if config.log != before.config.log:  # else what was set at run time stands
+            worker.set_log_level(config.log.level)
+        worker.log.form = config.log.format
+        worker.log.hide(secrets_of(config))
         worker.take_over(compiled)
         worker.listening.adopt(config, runtime.listeners, coming.sockets)
         await self._adopt_certificates(coming, before, report)
@@ -184,7 +188,6 @@ class Reloader:
         await unhurried(worker.discovery.follow(config, runtime.clusters, runtime.makers))
         worker.follow_again((*compiled.new_clusters, *compiled.clusters), before)
         if worker.fleet is not None:
-            worker.fleet.tell_level(config.log.level)
             kept = await worker.fleet.adopt(coming.pieces)
             report = replace(report, kept_connections=kept)
         self._let_go(before, runtime)
@@ -211,9 +214,7 @@ class Reloader:
         for name, cluster in before.clusters.items():
             if runtime.clusters.get(name) is not cluster:
                 worker.checks.forget(cluster)
-        for target, writer in before.log_writers.items():
-            if target not in runtime.log_writers:
-                worker.leaving.close_later(writer, runtime.config.drain_timeout)
+        worker.observing.settle(runtime.log_writers)
 
 
 @dataclass(slots=True)
@@ -227,14 +228,10 @@ class _Coming:
     sockets: Sockets = field(default_factory=dict)
     admin: socket.socket | None = None
 
-    def discard(self, before: Runtime) -> None:
+    def discard(self) -> None:
         discard(self.sockets)
         if self.admin is not None and self.config.admin is not None:
             discard({Address(self.config.admin.bind): [self.admin]})
-        writers = self.compiled.runtime.log_writers if self.compiled is not None else {}
-        for target, writer in writers.items():
-            if target not in before.log_writers:
-                writer.close()
 
 
 def _check_fixed(before: schema.Config, config: schema.Config) -> None:

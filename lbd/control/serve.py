@@ -19,6 +19,7 @@ from pathlib import Path
 import uvloop
 
 from lbd.config import schema
+from lbd.config.secrets import secrets_of
 from lbd.control import systemd
 from lbd.control.admin_door import AdminDoor
 from lbd.control.certs.errors import CertificateError
@@ -37,7 +38,7 @@ EXIT_OK, EXIT_FAILURE = 0, 1
 
 def serve(config: schema.Config, *, reload_from: Path | None = None) -> int:
     """Run until a signal ends it; returns the exit code."""
-    log = Log(config.log.level)
+    log = Log(config.log.level, config.log.format, secrets_of(config))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Daemon(config, log, reload_from).run())
 

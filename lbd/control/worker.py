@@ -26,13 +26,14 @@ from lbd.control.inheritance import Inheritance
 from lbd.control.leaving import Leaving
 from lbd.control.listening import Listening
 from lbd.control.loading import taken_apart
+from lbd.control.observing import Observing
 from lbd.control.steps import finish
 from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
 from lbd.discovery.discovery import Discovery
-from lbd.engine.accesslog import LogWriter
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.reactor import Reactor
+from lbd.engine.recorder import Recorder
 from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from lbd.control.certs.keeper import CertificateKeeper, Target
     from lbd.control.data_worker import Told
     from lbd.control.reload import Reloader
+    from lbd.observe.exporter import Exporter
 
 DRAIN_POLL_SECONDS = 0.02
 
@@ -74,10 +76,12 @@ class Worker:
                 self.listening,
                 pins=config.pin_workers,
                 told=self._told,
+                recorder=lambda: self.observing.recorder,
                 on_event=self._on_event,
                 on_connect_failed=self._on_connect_failed,
             )
         self.draining = False
+        self.observing = Observing(log)
         self.keeper = make_keeper(config, log)
         self.checks = Checks(self.reactor, pool_maker(self.reactor))
         self.discovery = Discovery(config, log, off_loop)
@@ -92,7 +96,9 @@ class Worker:
     @property
     def place(self) -> Place:
         """Where Runtimes are compiled for."""
-        return Place(self.reactor, self.shared, LogWriter, ticket_secret=self.shared.secret)
+        return Place(
+            self.reactor, self.shared, self.observing.open_log, ticket_secret=self.shared.secret
+        )
 
     async def start(self) -> None:
         """Compile, bind everything, then accept; an error leaves nothing half open. Raises BindError."""
@@ -130,8 +136,11 @@ class Worker:
     def take_over(self, compiled: Compiled) -> None:
         """Look after what a Runtime that serves from now on has brought."""
         runtime = compiled.runtime
-        for listener in runtime.listeners.values():
-            listener.on_refused = self._on_refused if self.log.shows("debug") else None
+        if self.fleet is None:
+            self.observing.attach(runtime.config, runtime.listeners.values())
+        else:
+            self.observing.prepare(runtime.config, self.shared.workers)
+        self._watch_refusals(runtime)
         for name in compiled.new_clusters:
             cluster = runtime.clusters[name]
             for endpoint in cluster.endpoints:
@@ -153,6 +162,30 @@ class Worker:
                     f"listener {listener_setting.name}: ocsp_stapling does nothing: authorities end OCSP "
                     "in favour of short-lived certificates and CRLs (Let's Encrypt did in 2025)"
                 )
+
+    def set_log_level(self, level: str) -> str:
+        """Log from this level on, in all processes; what it was before."""
+        before = self.log.set_level(level)
+        if self.runtime is not None:
+            self._watch_refusals(self.runtime)
+        if self.fleet is not None:
+            self.fleet.tell_level(level)
+        return before
+
+    def _watch_refusals(self, runtime: Runtime) -> None:
+        """Refused connections are only told of when somebody wants to read it."""
+        for listener in runtime.listeners.values():
+            listener.on_refused = self._on_refused if self.log.shows("debug") else None
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What remembers the last exchanges."""
+        return self.observing.recorder
+
+    @property
+    def exporter(self) -> Exporter | None:
+        """What sends spans to the collector; that of workers of their own is theirs."""
+        return self.observing.exporter
 
     def _inherit_health(self, cluster: Cluster, endpoint: Endpoint) -> None:
         """As the process knew it that this one replaces, until checks say otherwise."""
@@ -280,9 +313,7 @@ class Worker:
 
     def reopen_logs(self) -> None:
         """After a log rotation."""
-        if self.runtime is not None:
-            for writer in self.runtime.log_writers.values():
-                writer.reopen()
+        self.observing.reopen()
         if self.fleet is not None:
             self.fleet.tell("reopen")
 
@@ -315,9 +346,7 @@ class Worker:
         self.leaving.stop()
         self.checks.stop()
         self.reactor.stop()
-        if self.runtime is not None:
-            for writer in self.runtime.log_writers.values():
-                writer.close()
+        self.observing.close()
 
 
 def _checks_differ(old: schema.Cluster, new: schema.Cluster) -> bool:

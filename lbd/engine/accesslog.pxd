@@ -3,12 +3,14 @@
 
 from libc.stdint cimport uint64_t
 
-from lbd.engine.exchange cimport AccessLog, Exchange
+from lbd.engine.observer cimport Facts, Observer
+from lbd.engine.logline cimport LineWriter
 
 
 cdef class LogWriter:
     cdef readonly str target
-    cdef object lock, wake, thread, file
+    cdef readonly str trouble       # why lines get lost now, or None
+    cdef object wake, thread, destination, on_trouble
     cdef char* front                # being filled by the loop
     cdef size_t used
     cdef readonly uint64_t dropped
@@ -19,16 +21,12 @@ cdef class LogWriter:
     cdef void commit(self, size_t n)
 
 
-cdef class TextLog(AccessLog):
-    cdef LogWriter writer
-    cdef bint json
-    cdef uint64_t second            # of the time stamp below
-    cdef char[64] stamp
-    cdef int stamp_len
+cdef class TextLog(Observer):
+    cdef readonly LogWriter writer
+    cdef LineWriter line
+    cdef bint samples
+    cdef uint64_t below             # random numbers below it are in the sample
+    cdef uint64_t slow_us
+    cdef uint64_t random_state
 
-    cdef char* _time(self, char* out)
-    cdef char* _field(self, char* out, const char* label, bint parsed, const char* name, size_t n) noexcept
-    cdef char* _json(self, char* out, Exchange x, bint parsed)
-    cdef char* _attempts(self, char* out, Exchange x)
-    cdef char* _combined(self, char* out, Exchange x, bint parsed)
-    cdef bytes _name(self, str name)
+    cdef bint _skips(self, const Facts* facts) noexcept

@@ -1,59 +1,104 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The access log: a line per exchange, formatted into a buffer by the loop and written by a thread.
+"""The access log: which exchanges get a line, and the thread that writes lines out.
 
 Strategy: the loop appends to one buffer; when it holds a batch, or a quarter of a second has passed, the thread takes
 it and writes it out. The loop never waits for a disk, a pipe or a lock held during I/O: while the thread is stuck the
-buffer fills up, and then lines are dropped and counted (hazard 37). Bytes that clients chose are escaped, so that no
-line can be forged.
+buffer fills up, and then lines are dropped and counted (hazard 37).
 """
 
 import os
+import select
 import sys
 import threading
-import time
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy, strlen
+from libc.stdint cimport uint64_t
 
-from lbd.engine cimport sys as c
-from lbd.engine.exchange cimport AccessLog, Exchange
-from lbd.engine.forwarded cimport format_address
-from lbd.engine.fields cimport find_field
-from lbd.engine.http1 cimport MAX_FIELDS, PARSE_DONE, Field, Head, Limits, parse_request
-from lbd.engine.reasons cimport R_NONE, reason_code
-from lbd.engine.sys cimport monotonic_us
+from lbd.engine.observer cimport WANTS_FIELDS, WANTS_REQUEST, Facts, Observer
+from lbd.engine.logline cimport ATTEMPTS_ROOM, LINE_MAX, LineWriter
+from lbd.engine.reasons cimport R_NONE
+from lbd.engine.xorshift cimport next_random
 
 cdef enum:
-    BUFFER = 1 << 20            # bytes; about 3 000 lines
+    BUFFER = 1 << 20            # bytes; about 2 000 lines
     BATCH = 1 << 16             # wakes the thread
-    LINE_MAX = 131072           # nine values, escaped to six times their length, and what stands between them
-    VALUE_MAX = 2048            # bytes of one client-chosen value
-    ATTEMPTS_MAX = 16
-    ATTEMPTS_ROOM = 262144      # for sixteen names, only in lines that have them
 
 FLUSH_SECONDS = 0.25
+PATIENCE_MS = 1000              # for a target that takes nothing now and was told not to block
 
-cdef Head HEAD
-cdef Field[MAX_FIELDS] FIELDS
-HEAD.fields = FIELDS
-cdef Limits ANY
-ANY.request_line = ANY.head = 1 << 30
-ANY.fields = MAX_FIELDS
-ANY.keep_underscore = True
+
+class FileTarget:
+    """`stdout`, or a file that is appended to. Used by the writer's thread."""
+
+    def __init__(self, str name not None):
+        self.name = name
+        self.is_torn = False            # a line was cut: the next write must not go on with it
+        self.file = self._open()
+
+    def __repr__(self):
+        return f"<FileTarget {self.name}>"
+
+    def _open(self):
+        if self.name == "stdout":
+            return sys.stdout.fileno()
+        return os.open(self.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+    def reopen(self):
+        """Open the path again; OSError, and then the old file is still there."""
+        if self.name != "stdout":
+            fresh = self._open()
+            os.close(self.file)
+            self.file = fresh
+            self.is_torn = False
+
+    def close(self):
+        if self.name != "stdout":
+            os.close(self.file)
+
+    def write(self, bytes data):
+        """Whole lines. Those that the target does not take are lost: their number, and the OSError or None."""
+        if self.is_torn:
+            data = b"\n" + data
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self.file, view):]
+            except BlockingIOError as error:
+                if not self._waits():
+                    return self._lost(data, len(data) - len(view)), error
+            except OSError as error:
+                return self._lost(data, len(data) - len(view)), error
+        self.is_torn = False
+        return 0, None
+
+    def _waits(self):
+        poll = select.poll()
+        poll.register(self.file, select.POLLOUT)
+        return bool(poll.poll(PATIENCE_MS))
+
+    def _lost(self, bytes data, size_t written):
+        """How many lines, when only so much of the data has been written."""
+        lines = data.count(b"\n", written)
+        if written:
+            self.is_torn = data[written - 1] != c"\n"
+        elif self.is_torn:
+            lines -= 1                  # the first end is that of the line before
+        return lines
 
 
 cdef class LogWriter:
-    """Owns one target: `stdout` or a file. Started at creation, ended by close()."""
+    """Owns one target. Started at creation, ended by close()."""
 
-    def __init__(self, str target not None):
+    def __init__(self, str target not None, destination=None, on_trouble=None):
+        """destination: has write, reopen and close as FileTarget, which it is when None. on_trouble: called by the
+        thread with an OSError when lines begin to get lost, and with None when they no longer do."""
         self.target = target
         self.front = <char*> PyMem_Malloc(BUFFER)
         if self.front == NULL:
             raise MemoryError
-        self.lock = threading.Lock()
         self.wake = threading.Event()
-        self.file = self._open()
+        self.destination = FileTarget(target) if destination is None else destination
+        self.on_trouble = on_trouble
         self.thread = threading.Thread(target=self._run, name=f"log {target}", daemon=True)
         self.thread.start()
 
@@ -63,13 +108,8 @@ cdef class LogWriter:
     def __repr__(self):
         return f"<LogWriter {self.target} lines={self.lines} dropped={self.dropped}>"
 
-    def _open(self):
-        if self.target == "stdout":
-            return sys.stdout.fileno()
-        return os.open(self.target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-
     def reopen(self):
-        """After a rotation: the thread opens the path again."""
+        """After a rotation: the thread opens the path again, and tries until it can."""
         self.reopening = True
         self.wake.set()
 
@@ -78,9 +118,6 @@ cdef class LogWriter:
         self.stopping = True
         self.wake.set()
         self.thread.join(timeout)
-        if self.target != "stdout" and not self.thread.is_alive() and self.file >= 0:
-            os.close(self.file)
-            self.file = -1
 
     cdef char* reserve(self, size_t n) noexcept:
         """Room for a line, or NULL: the line is dropped."""
@@ -108,213 +145,72 @@ cdef class LogWriter:
             self.wake.wait(FLUSH_SECONDS)
             self.wake.clear()
             last = self.stopping
-            self._reopen_if_asked()
-            self._write(self._take())
+            if self.reopening:
+                self._reopen()
+            data = self._take()
+            if data:
+                self._write(data)
             if last:
+                self.destination.close()
                 return
 
-    def _reopen_if_asked(self):
-        if self.reopening and self.target != "stdout":
-            try:
-                fresh = self._open()
-            except OSError:
-                self.reopening = False          # keep the old file rather than nothing
-                return
-            os.close(self.file)
-            self.file = fresh
+    def _reopen(self):
+        try:
+            self.destination.reopen()
+        except OSError as error:
+            self._note(error)           # the old file is better than nothing
+            return
         self.reopening = False
 
     def _write(self, bytes data):
         """All of it, or drop and count: a full disk must not stop anything."""
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self.file, view):]
-            except OSError:
-                self.dropped += bytes(view).count(b"\n")
-                return
+        lost, error = self.destination.write(data)
+        self.dropped += lost
+        if not self.reopening or error is not None:
+            self._note(error)
+
+    def _note(self, error):
+        if (error is None) == (self.trouble is None):
+            return
+        self.trouble = None if error is None else str(error)
+        if self.on_trouble is not None:
+            self.on_trouble(self.target, error)
 
 
-cdef char* _put(char* out, const char* text) noexcept:
-    cdef size_t n = strlen(text)
-    memcpy(out, text, n)
-    return out + n
+cdef class TextLog(Observer):
+    """Lines to one writer, of one format."""
 
-
-cdef char* _put_number(char* out, uint64_t value) noexcept:
-    cdef char[24] digits
-    cdef int n = 0
-    while True:
-        digits[n] = c'0' + <char> (value % 10)
-        n += 1
-        value //= 10
-        if value == 0:
-            break
-    while n:
-        n -= 1
-        out[0] = digits[n]
-        out += 1
-    return out
-
-
-cdef char* _put_escaped(char* out, const char* p, size_t n) noexcept:
-    """Text inside quotes, for JSON and combined alike: control bytes and those past ASCII as \\u00XX."""
-    cdef const char* hexadecimal = b"0123456789abcdef"
-    cdef size_t i
-    cdef uint8_t x
-    for i in range(min(n, <size_t> VALUE_MAX)):
-        x = <uint8_t> p[i]
-        if x == c'"' or x == c'\\':
-            out[0] = c'\\'
-            out[1] = <char> x
-            out += 2
-        elif x < 0x20 or x >= 0x7f:
-            memcpy(out, b"\\u00", 4)
-            out[4] = hexadecimal[x >> 4]
-            out[5] = hexadecimal[x & 15]
-            out += 6
-        else:
-            out[0] = <char> x
-            out += 1
-    return out
-
-
-cdef char* _put_seconds(char* out, uint64_t us) noexcept:
-    """Seconds with six decimals."""
-    cdef int i
-    cdef uint64_t rest = us % 1000000
-    out = _put_number(out, us // 1000000)
-    out[0] = c'.'
-    for i in range(6, 0, -1):
-        out[i] = c'0' + <char> (rest % 10)
-        rest //= 10
-    return out + 7
-
-
-cdef class TextLog(AccessLog):
-    """Lines of one format, `json` or `combined`, to one writer."""
-
-    def __init__(self, LogWriter writer not None, str format not None):
+    def __init__(self, LogWriter writer not None, str format not None, *, fields=None, str environment=None,
+                 double sample=1.0, uint64_t slow_us=1000000):
+        """fields, environment: as for LineWriter. sample: share of the exchanges that get a line; those that failed,
+        or took slow_us or more, always do."""
         self.writer = writer
-        self.json = format == "json"
-        self.wants_head = True
+        self.line = LineWriter(format, fields, environment)
+        self.wants = WANTS_REQUEST | WANTS_FIELDS
+        self.samples = sample < 1
+        self.below = <uint64_t> (sample * 18446744073709549568.0)       # of 2^64
+        self.slow_us = slow_us
+        self.random_state = int.from_bytes(os.urandom(8), "little") | 1
 
-    cdef int record(self, Exchange x) except -1:
-        cdef char* start = self.writer.reserve(LINE_MAX + (ATTEMPTS_ROOM if x.attempts is not None else 0))
+    def __repr__(self):
+        return f"<TextLog {self.writer.target} {self.line!r}>"
+
+    cdef bint _skips(self, const Facts* facts) noexcept:
+        if facts.reason != R_NONE or facts.status >= 500 or facts.grpc_status > 0:
+            return False
+        if not facts.tunnel and facts.now_us - facts.started_us >= self.slow_us:
+            return False
+        return next_random(&self.random_state) >= self.below
+
+    cdef int take(self, const Facts* facts, list attempts) except -1:
+        cdef char* start
         cdef char* out
-        cdef bint parsed = False
+        if self.samples and self._skips(facts):
+            return 0
+        start = self.writer.reserve(LINE_MAX + (ATTEMPTS_ROOM if attempts is not None else 0))
         if start == NULL:
             return 0
-        if x.raw_head is not None:
-            parsed = parse_request(<const char*> x.raw_head, len(x.raw_head), &ANY, &HEAD) == PARSE_DONE
-        out = self._json(start, x, parsed) if self.json else self._combined(start, x, parsed)
+        out = self.line.write(start, facts, attempts)
         out[0] = c'\n'
         self.writer.commit(<size_t> (out + 1 - start))
         return 0
-
-    cdef char* _time(self, char* out):
-        """The present second in the format's way; formatted once per second."""
-        cdef c.timespec now
-        cdef bytes text
-        c.clock_gettime(c.CLOCK_REALTIME, &now)
-        if <uint64_t> now.tv_sec != self.second:
-            self.second = <uint64_t> now.tv_sec
-            form = "%Y-%m-%dT%H:%M:%S" if self.json else "%d/%b/%Y:%H:%M:%S +0000"
-            text = time.strftime(form, time.gmtime(now.tv_sec)).encode()
-            self.stamp_len = <int> len(text)
-            memcpy(self.stamp, <const char*> text, len(text))
-        memcpy(out, self.stamp, self.stamp_len)
-        out += self.stamp_len
-        if self.json:
-            out[0] = c'.'
-            out[1] = c'0' + <char> (now.tv_nsec // 100000000)
-            out[2] = c'0' + <char> (now.tv_nsec // 10000000 % 10)
-            out[3] = c'0' + <char> (now.tv_nsec // 1000000 % 10)
-            out[4] = c'Z'
-            out += 5
-        return out
-
-    cdef char* _field(self, char* out, const char* label, bint parsed, const char* name, size_t n) noexcept:
-        """A quoted request field, or nothing for JSON and "-" for combined."""
-        cdef int at = find_field(&HEAD, name, n, 0) if parsed else -1
-        if at < 0 and self.json:
-            return out
-        out = _put(out, label)
-        if at < 0:
-            out[0] = c'-'
-            out += 1
-        else:
-            out = _put_escaped(out, HEAD.base + HEAD.fields[at].value, HEAD.fields[at].value_len)
-        out[0] = c'"'
-        return out + 1
-
-    cdef char* _json(self, char* out, Exchange x, bint parsed):
-        cdef bytes name
-        out = self._time(_put(out, b'{"time":"'))
-        out = _put(out, b'","request_id":"')
-        memcpy(out, x.request_id, 32)
-        out = _put(out + 32, b'","client":"')
-        out += format_address(x.client, out)
-        out = _put(out, b'"')
-        if parsed:
-            out = _put_escaped(_put(out, b',"method":"'), HEAD.base, HEAD.method_len)
-            out = _put_escaped(_put(out, b'","host":"'), HEAD.authority, HEAD.authority_len)
-            out = _put_escaped(_put(out, b'","target":"'), HEAD.base + HEAD.target, HEAD.target_len)
-            out = _put(out, b'"')
-        out = _put(out, b',"protocol":"HTTP/2.0') if x.http2 else _put_number(_put(out, b',"protocol":"HTTP/1.'), x.minor)
-        out = _put_number(_put(out, b'","status":'), x.status)
-        out = _put_number(_put(out, b',"bytes_received":'), x.bytes_received)
-        out = _put_number(_put(out, b',"bytes_sent":'), x.bytes_sent)
-        out = _put_seconds(_put(out, b',"duration":'), monotonic_us() - x.started_us)
-        if x.grpc and x.grpc_status >= 0:
-            out = _put_number(_put(out, b',"grpc_status":'), <uint64_t> x.grpc_status)
-        name = self._name(x.listener.name)
-        out = _put_escaped(_put(out, b',"listener":"'), <const char*> name, len(name))
-        name = self._name(x.route.name)
-        out = _put_escaped(_put(out, b'","route":"'), <const char*> name, len(name))
-        if x.endpoint is not None:
-            name = self._name(x.cluster.name)
-            out = _put_escaped(_put(out, b'","cluster":"'), <const char*> name, len(name))
-            name = self._name(x.endpoint.name)
-            out = _put_escaped(_put(out, b'","endpoint":"'), <const char*> name, len(name))
-        if x.reason != R_NONE:
-            out = _put(_put(out, b'","reason":"'), reason_code(x.reason))
-        out = _put(out, b'"')
-        if x.attempts is not None:
-            out = self._attempts(_put(out, b',"attempts":['), x)
-        out = self._field(out, b',"referer":"', parsed, b"referer", 7)
-        out = self._field(out, b',"user_agent":"', parsed, b"user-agent", 10)
-        return _put(out, b"}")
-
-    cdef char* _attempts(self, char* out, Exchange x):
-        """Those before the last: where, what came of it, how long it took."""
-        cdef bytes name
-        cdef int status, reason
-        for endpoint, status, reason, us in x.attempts[:ATTEMPTS_MAX]:
-            name = self._name(endpoint.name)
-            out = _put_escaped(_put(out, b'{"endpoint":"'), <const char*> name, len(name))
-            if reason != R_NONE:
-                out = _put(_put(_put(out, b'","reason":"'), reason_code(reason)), b'"')
-            else:
-                out = _put_number(_put(out, b'","status":'), <uint64_t> status)
-            out = _put(_put_seconds(_put(out, b',"duration":'), us), b"},")
-        out[-1] = c']'
-        return out
-
-    cdef char* _combined(self, char* out, Exchange x, bint parsed):
-        out += format_address(x.client, out)
-        out = self._time(_put(out, b" - - ["))
-        out = _put(out, b'] "')
-        if parsed:
-            out = _put_escaped(out, HEAD.base, HEAD.method_len)
-            out = _put_escaped(_put(out, b" "), HEAD.base + HEAD.target, HEAD.target_len)
-            out = _put(out, b" HTTP/2.0") if x.http2 else _put_number(_put(out, b" HTTP/1."), x.minor)
-        else:
-            out = _put(out, b"-")
-        out = _put_number(_put(out, b'" '), x.status)
-        out = _put_number(_put(out, b" "), x.bytes_sent)
-        out = self._field(out, b' "', parsed, b"referer", 7)
-        return self._field(out, b' "', parsed, b"user-agent", 10)
-
-    cdef bytes _name(self, str name):
-        return name.encode()

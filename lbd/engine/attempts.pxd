@@ -25,7 +25,11 @@ cdef class Hedge(Waiter):
     cdef Exchange exchange              # None: it is over
     cdef Endpoint endpoint
     cdef Upstream upstream              # None while it connects
+    cdef uint64_t began_us
+    cdef uint64_t span                  # its Trace.attempt, or 0
 
+    cdef void _mark(self, Exchange x) noexcept
+    cdef int _why(self, Exchange x, int outcome) noexcept
     cdef void cancel(self, int outcome)
 
 
@@ -34,5 +38,6 @@ cdef int give_kept(Exchange x, Upstream upstream) except -100
 cdef Endpoint another(Exchange x, int cause, int code)
 cdef int go_on(Exchange x, Endpoint endpoint) except -1
 cdef bint try_again(Exchange x, Upstream upstream, Head* head, bint whole)
+cdef void note_connected(Exchange x, uint64_t now) noexcept
 cdef void set_alarm(Exchange x, uint64_t after_ms)
 cdef int start_hedge(Exchange x) except -1

@@ -17,9 +17,10 @@ from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE
 from lbd.engine.exchange cimport Exchange, Upstream
 from lbd.engine.http1 cimport Head
+from lbd.engine.observer cimport Tracing, new_attempt
 from lbd.engine.pool cimport PooledConnection, Waiter
 from lbd.engine.reactor cimport READ_ROOM_BEFORE, READ_SIZE, WRITE_BLOCKED, WRITE_ERROR, Handler, Stream
-from lbd.engine.reasons cimport R_NONE
+from lbd.engine.reasons cimport R_HEDGED, R_NONE, R_UPSTREAM_RESET
 from lbd.engine.retry cimport RETRY_GRPC, RETRY_RESET, RETRY_STATUS, RetryPolicy
 from lbd.engine.sys cimport monotonic_us
 from lbd.engine.timers cimport timer_set, timer_unlink
@@ -68,6 +69,8 @@ cdef class Hedge(Waiter):
         self.upstream = upstream
         upstream.exchange = x
         self.endpoint.stats.requests += 1
+        if x.trace.at:
+            self._mark(x)
         if upstream.send_request(x) == WRITE_ERROR:
             self.cancel(OUTCOME_FAILED)
             return 0
@@ -78,6 +81,18 @@ cdef class Hedge(Waiter):
             self.endpoint.stats.failures += 1
             self.cancel(OUTCOME_FAILED)
         return 0
+
+    cdef void _mark(self, Exchange x) noexcept:
+        """What the endpoint gets names this attempt; the first one has gone out with its own."""
+        cdef uint64_t first = x.trace.attempt
+        (<Tracing> x.listener.tracer).next_attempt(&x.trace, x.head)
+        self.span = x.trace.attempt
+        x.trace.attempt = first
+
+    cdef int _why(self, Exchange x, int outcome) noexcept:
+        if x.reason != R_NONE:
+            return x.reason
+        return R_HEDGED if outcome == OUTCOME_NONE else R_UPSTREAM_RESET
 
     cdef void cancel(self, int outcome):
         """It came too late, or failed: let go of everything."""
@@ -90,9 +105,22 @@ cdef class Hedge(Waiter):
         x.hedge = None
         if upstream is not None:
             upstream.detach(False)
+        if x.attempts is None:
+            x.attempts = []
+        x.attempts.append(new_attempt(self.endpoint, 0, self._why(x, outcome), self.began_us, monotonic_us(), self.span))
         if x.cluster.watched:
             x.cluster.on_outcome(self.endpoint, outcome, monotonic_us() - x.sent_us)
         x.cluster.release(self.endpoint)
+
+
+cdef void note_connected(Exchange x, uint64_t now) noexcept:
+    """There is a connection for the attempt: until now it was waited for."""
+    if x.waited:
+        x.queue_us += now - x.sent_us
+        x.waited = False
+    elif not x.reused:
+        x.connect_us += now - x.sent_us
+    x.sent_us = now
 
 
 cdef void keep_body(Exchange x, const char* p, size_t n, Body* end) noexcept:
@@ -146,7 +174,6 @@ cdef Endpoint another(Exchange x, int cause, int code):
 cdef int go_on(Exchange x, Endpoint endpoint) except -1:
     cdef uint64_t wait = x.retry.backoff(x.retries, x.listener.reactor.random())
     cdef uint64_t now = x.listener.reactor.wheel.now
-    x.sent_us = monotonic_us()
     if wait == 0:
         return x._take(endpoint)
     x.cluster.spare(endpoint)           # another one is picked when it is time
@@ -209,6 +236,7 @@ cdef int start_hedge(Exchange x) except -1:
     hedge = x.hedge = Hedge.__new__(Hedge)
     hedge.exchange = x
     hedge.endpoint = endpoint
+    hedge.began_us = monotonic_us()
     cluster.stats.hedges += 1
     cluster.acquire(endpoint)
     idle = endpoint.pool.take_idle()

@@ -25,6 +25,7 @@ from lbd.engine.buffer cimport (
 from lbd.engine.downstream_http2 cimport Http2Downstream
 from lbd.engine.exchange cimport (
     INLINE_BODY_MAX, Downstream, Exchange, )
+from lbd.engine.facts cimport see
 from lbd.engine.fields cimport find_field
 from lbd.engine.http1 cimport (
     BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, M_HEAD, MAX_FIELDS, PARSE_DONE, PARSE_MORE, Field, Head,
@@ -220,8 +221,8 @@ cdef class Http1Downstream(Downstream):
         """A whole head at p: from here to the endpoint, or to an answer of lbd's own."""
         cdef Exchange x = self._open(head)
         cdef int reason = take_request(self, x, head)
-        if self.listener.wants_head:
-            x.raw_head = p[:head.length]
+        if self.listener.wants:
+            see(x, head, self.listener.wants)
         self._take_body(x, head, p, n)
         if reason:
             return x.fail(reason)

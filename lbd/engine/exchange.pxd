@@ -7,6 +7,7 @@ from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport Buffer
 from lbd.engine.cluster cimport Cluster
 from lbd.engine.endpoint cimport Endpoint
+from lbd.engine.facts cimport Seen
 from lbd.engine.selection cimport Selection
 from lbd.engine.http1 cimport Head
 from lbd.engine.listener cimport Guest, Listener
@@ -18,16 +19,11 @@ from lbd.engine.shared cimport ListenerStats
 from lbd.engine.sticky cimport Sticky
 from lbd.engine.timers cimport Timer
 from lbd.engine.tls cimport ClientIdentity, ServerTls
+from lbd.engine.trace_context cimport Trace
 
 cdef enum:
     INLINE_BODY_MAX = 16384         # a whole body up to this size travels, and is replayed, with the head
     INFORMATIONAL_MAX = 16          # 1xx heads that one exchange may pass
-
-
-cdef class AccessLog:
-    cdef readonly bint wants_head           # fields of the request are in the line
-
-    cdef int record(self, Exchange x) except -1
 
 
 cdef class Downstream(Guest):
@@ -83,7 +79,7 @@ cdef class Exchange(Waiter):
     cdef bytes own_fields                   # field lines that lbd adds to the response, or None
     cdef RetryPolicy retry                  # or None
     cdef list tried                         # endpoints that failed, None while there is none
-    cdef list attempts                      # (endpoint, status, reason code, us) of attempts before the last, or None
+    cdef list attempts                      # Attempts of observer.pxd that ended before the exchange did, or None
     cdef Handler alarm                      # an Alarm of attempts.pxd, or None
     cdef Waiter hedge                       # a Hedge of attempts.pxd, or None
     cdef Buffer kept                        # body bytes that have been given away, for another attempt
@@ -97,7 +93,11 @@ cdef class Exchange(Waiter):
     cdef uint64_t started_us, sent_us       # sent_us: when the present attempt began
     cdef uint64_t bytes_received, bytes_sent
     cdef uint64_t pick_key
-    cdef bytes raw_head                     # as received, when the access log asks for it
+    cdef Seen seen                          # with seen_text: what observers want to know of the request
+    cdef bytes seen_text                    # or None
+    cdef Trace trace
+    cdef const char* tls                    # version of TLS with the client, or NULL
+    cdef uint64_t queue_us, connect_us, first_byte_us   # see Facts
     cdef uint16_t status
     cdef int reason
     cdef uint8_t method, minor
@@ -115,6 +115,8 @@ cdef class Exchange(Waiter):
     cdef bint reused                        # the present upstream connection served before
     cdef bint unsent                        # the present connection has taken no byte of it yet
     cdef bint holds_endpoint
+    cdef bint waited                        # the present attempt stood in the queue
+    cdef bint last_is_open                  # the last attempt is not among `attempts`
     cdef bint replayed
     cdef bint finished
     cdef uint8_t[16] client                 # address for limits and logs

@@ -22,14 +22,16 @@ from libc.string cimport memcpy
 cimport cython
 
 from lbd.engine.answers cimport error_body, error_fields
-from lbd.engine.attempts cimport Alarm, Hedge, another, give_kept, go_on, set_alarm, start_hedge, try_again
+from lbd.engine.attempts cimport Alarm, Hedge, another, give_kept, go_on, note_connected, set_alarm, start_hedge, try_again
 from lbd.engine.body cimport Body
 from lbd.engine.buffer cimport buffer_free
 from lbd.engine.cluster cimport Cluster
 from lbd.engine.endpoint cimport Endpoint
+from lbd.engine.facts cimport observe_exchange
 from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK
 from lbd.engine.http1 cimport IDEMPOTENT, Head
 from lbd.engine.listener cimport HEAD_BLOCK, Guest
+from lbd.engine.observer cimport Tracing, new_attempt
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
 from lbd.engine.reactor cimport (
@@ -50,13 +52,6 @@ from lbd.engine.witness cimport note_stale
 cdef enum:
     REFUSALS_MAX = 3                # by endpoints that are stopping
     GRPC_FAILURES = 1 << 13 | 1 << 14 | 1 << 15         # INTERNAL, UNAVAILABLE, DATA_LOSS
-
-
-cdef class AccessLog:
-    """Base: writes one line for a finished exchange."""
-
-    cdef int record(self, Exchange x) except -1:
-        raise NotImplementedError
 
 
 @cython.no_gc
@@ -236,22 +231,20 @@ cdef class Exchange(Waiter):
 
     cdef int _next_endpoint(self) except -1:
         cdef Endpoint endpoint = self.cluster.pick(self.selection, self.pick_key, self.tried)
-        if endpoint is None:
-            return self.fail(R_NO_ENDPOINT)
-        return self._take(endpoint)
+        return self.fail(R_NO_ENDPOINT) if endpoint is None else self._take(endpoint)
 
     cdef int _take(self, Endpoint endpoint) except -1:
         """Go to this one: get a connection or wait for one."""
         cdef int status
         self.endpoint = endpoint
+        if self.trace.at and self.attempts is not None:
+            (<Tracing> self.listener.tracer).next_attempt(&self.trace, self.head)
         self.cluster.acquire(endpoint)
         self.holds_endpoint = self.outcome_due = True
         status = self._connect()
         if status >= 0:
             return 0
-        if status == -<int> R_OVERFLOW:
-            return self.fail(R_OVERFLOW)
-        return self.on_no_connection(-status)
+        return self.fail(R_OVERFLOW) if status == -<int> R_OVERFLOW else self.on_no_connection(-status)
 
     cdef int _connect(self) except? -100:
         """An idle connection, a new one, or a place in the queue. 0, or minus a Reason."""
@@ -267,6 +260,7 @@ cdef class Exchange(Waiter):
         if pool.is_full() or pool.is_joining():
             if not pool.enqueue(self):
                 return -<int> R_OVERFLOW
+            self.waited = True
             self.downstream.wait(self.cluster.queue_ms)
             return 0
         return pool.connect(self, self.fresh())
@@ -293,7 +287,7 @@ cdef class Exchange(Waiter):
         if self.reused:
             self.endpoint.stats.reused += 1
         self.endpoint.stats.requests += 1
-        self.sent_us = monotonic_us()
+        note_connected(self, monotonic_us())
         self.unsent = True
         written = upstream.send_request(self)
         if written == WRITE_ERROR:
@@ -352,6 +346,7 @@ cdef class Exchange(Waiter):
         if not self.pausing:
             return start_hedge(self)
         self.pausing = False
+        self.sent_us = monotonic_us()
         if self.past_deadline():
             return self.fail(R_DEADLINE)
         return self._next_endpoint()
@@ -363,6 +358,7 @@ cdef class Exchange(Waiter):
         hedge.exchange = None
         self.upstream = hedge.upstream
         self.endpoint = hedge.endpoint
+        self.trace.attempt = hedge.span
         self.holds_endpoint = self.outcome_due = True
         self.cluster.stats.hedges_won += 1
 
@@ -385,11 +381,14 @@ cdef class Exchange(Waiter):
 
     cdef void _end_attempt(self, int status, int reason, int outcome):
         """One that is not the last, perhaps: for the log, and the endpoint is free."""
+        cdef uint64_t now = monotonic_us()
         if self.attempts is None:
             self.attempts = []
-        self.attempts.append((self.endpoint, status, reason, monotonic_us() - self.sent_us))
+        self.attempts.append(new_attempt(self.endpoint, status, reason, self.sent_us, now, self.trace.attempt))
         if self.outcome_due:
             self._tell(outcome)
+        self.sent_us = now
+        self.first_byte_us = 0
         self._release_endpoint()
 
     cdef void _release_endpoint(self) noexcept:
@@ -408,6 +407,7 @@ cdef class Exchange(Waiter):
         cdef Endpoint endpoint
         cdef Hedge hedge = <Hedge> self.hedge
         cdef Upstream loser
+        cdef uint64_t now
         if hedge is not None:
             if upstream is hedge.upstream:
                 loser = self.upstream
@@ -419,7 +419,9 @@ cdef class Exchange(Waiter):
                 hedge.cancel(OUTCOME_NONE)
         endpoint = self.endpoint
         endpoint.stats.status_class[head.status // 100] += 1
-        histogram_add(&endpoint.stats.first_byte, monotonic_us() - self.sent_us)
+        now = monotonic_us()
+        histogram_add(&endpoint.stats.first_byte, now - self.sent_us)
+        self.first_byte_us = now - self.started_us
         if self.retry is not None and (head.status >= 400 or self.grpc) and try_again(self, upstream, head, whole):
             return 1
         if not self.grpc or self.grpc_status >= 0:      # else the trailers will say how the call went
@@ -447,6 +449,7 @@ cdef class Exchange(Waiter):
 
     cdef void on_switched(self) noexcept:
         """The endpoint switched protocols: an answer like any other, to those who watch."""
+        self.first_byte_us = monotonic_us() - self.started_us
         if self.outcome_due:
             self._tell(OUTCOME_OK)
 
@@ -578,6 +581,7 @@ cdef class Exchange(Waiter):
         self.finished = True
         if self.alarm is not None:
             (<Alarm> self.alarm).stop()
+        self.last_is_open = self.holds_endpoint
         self._release_endpoint()
         if self.reason != R_NONE:
             self.listener.stats.reasons[self.reason] += 1
@@ -588,8 +592,8 @@ cdef class Exchange(Waiter):
             self.route.stats.bytes_received += self.bytes_received
             self.route.stats.bytes_sent += self.bytes_sent
             histogram_add(&self.route.stats.duration, monotonic_us() - self.started_us)
-        if self.listener.access_log is not None:
-            (<AccessLog> self.listener.access_log).record(self)
+        if self.listener.observed:
+            observe_exchange(self)
         if downstream is None:                      # a tunnel took its place
             return 0
         return downstream.on_finished(self, clean)

@@ -14,8 +14,9 @@ from libc.string cimport memchr
 
 from lbd.engine.http1 cimport (
     K_CLIENT_CERTIFICATE, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED, K_FORWARDED_FOR, K_FORWARDED_HOST,
-    K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_KEEP_ALIVE, K_PLAIN, K_REQUEST_ID, K_TE, K_TRAILER,
-    K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, K_VIA, PARSE_DONE, PARSE_MORE, Field, Head,
+    K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_KEEP_ALIVE, K_PLAIN, K_REQUEST_ID, K_TE, K_TRACE_ID,
+    K_TRACEPARENT, K_TRACESTATE, K_TRAILER, K_TRANSFER_ENCODING,
+    K_UNDERSCORE, K_UPGRADE, K_VIA, PARSE_DONE, PARSE_MORE, Field, Head,
 )
 from lbd.engine.reasons cimport R_BAD_REQUEST, R_HEAD_TOO_LARGE
 
@@ -111,13 +112,24 @@ cdef uint16_t _classify(const char* name, size_t n) noexcept nogil:
             return K_FORWARDED
         if same_name(name, b"x-real-ip", 9):
             return K_FORWARDED_OTHER
+        if same_name(name, b"x-span-id", 9):
+            return K_TRACE_ID
     elif n == 10:
         if same_name(name, b"connection", 10):
             return K_CONNECTION
         if same_name(name, b"keep-alive", 10):
             return K_KEEP_ALIVE
-    elif n == 12 and same_name(name, b"x-request-id", 12):
-        return K_REQUEST_ID
+        if same_name(name, b"tracestate", 10):
+            return K_TRACESTATE
+        if same_name(name, b"x-trace-id", 10):
+            return K_TRACE_ID
+    elif n == 11 and same_name(name, b"traceparent", 11):
+        return K_TRACEPARENT
+    elif n == 12:
+        if same_name(name, b"x-request-id", 12):
+            return K_REQUEST_ID
+        if same_name(name, b"x-route-name", 12):
+            return K_TRACE_ID
     elif n == 14:
         if same_name(name, b"content-length", 14):
             return K_CONTENT_LENGTH
@@ -132,6 +144,8 @@ cdef uint16_t _classify(const char* name, size_t n) noexcept nogil:
             return K_FORWARDED_OTHER
         if same_name(name, b"proxy-connection", 16):
             return K_HOP
+        if same_name(name, b"x-parent-span-id", 16):
+            return K_TRACE_ID
     elif n == 17:
         if same_name(name, b"transfer-encoding", 17):
             return K_TRANSFER_ENCODING

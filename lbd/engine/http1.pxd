@@ -53,6 +53,9 @@ cdef enum:
     K_UNDERSCORE
     K_NOMINATED                 # named by Connection
     K_KEEP_ALIVE                # becomes K_HOP, see Head.announced
+    K_TRACEPARENT               # from here on: forwarded untouched, unless lbd takes part in the trace
+    K_TRACESTATE
+    K_TRACE_ID                  # X-Trace-ID and its kin
 
 cdef struct Field:
     uint32_t name

@@ -91,7 +91,7 @@ cdef int _connection(Head* head, const Field* field, int* nominated) noexcept no
                     continue
                 if other.kind == K_UPGRADE:
                     head.upgrade = <int> f
-                elif other.kind == K_PLAIN or other.kind == K_EXPECT:
+                elif other.kind == K_PLAIN or other.kind == K_EXPECT or other.kind >= K_TRACEPARENT:
                     other.kind = K_NOMINATED            # never framing, Host or what lbd itself adds
     return PARSE_DONE
 
@@ -108,7 +108,7 @@ cdef int _framing(Head* head, bint keep_underscore, int* host) noexcept nogil:
     host[0] = -1
     for i in range(head.n_fields):
         field = &head.fields[i]
-        if field.kind == K_PLAIN:
+        if field.kind == K_PLAIN or field.kind >= K_TRACEPARENT:
             continue
         if field.kind == K_HOST:
             if host[0] >= 0:

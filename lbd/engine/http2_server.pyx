@@ -21,6 +21,7 @@ from lbd.engine.buffer cimport (
     buffer_append, buffer_consume, buffer_free, buffer_len, buffer_ptr,
 )
 from lbd.engine.exchange cimport INLINE_BODY_MAX, Downstream, Exchange
+from lbd.engine.facts cimport see
 from lbd.engine.fields cimport find_field
 from lbd.engine.http1 cimport (
     BODY_CHUNKED, BODY_LENGTH, BODY_NONE, M_HEAD, M_POST, MAX_FIELDS, PARSE_DONE, RESPONSE_FIELDS_MAX, Field, Head,
@@ -213,8 +214,8 @@ cdef class ServerStream(Downstream):
         if HEAD.method == M_POST:
             begin_grpc(x, &HEAD)
         reason = take_request(self, x, &HEAD)
-        if self.listener.wants_head:
-            x.raw_head = HEAD.base[:HEAD.length]
+        if self.listener.wants:
+            see(x, &HEAD, self.listener.wants)
         if HEAD.framing == BODY_NONE:
             x.request_done = True
         else:

@@ -17,6 +17,8 @@ from lbd.engine.fields cimport find_field, same_name
 from lbd.engine.forwarded cimport find_client
 from lbd.engine.http1 cimport BODY_LENGTH, BODY_NONE, M_GET, Head
 from lbd.engine.key cimport KeySource
+from lbd.engine.observer cimport TRACE_ROOM, Tracing, text_of
+from lbd.engine.openssl cimport openssl
 from lbd.engine.path cimport PATH_BAD, PATH_CHANGED, PATH_ROOM, path_of
 from lbd.engine.reasons cimport (
     R_BAD_REQUEST, R_BODY_TOO_LARGE, R_MISDIRECTED, R_NO_ROUTE, R_NONE, R_TOO_MANY_TUNNELS,
@@ -45,6 +47,10 @@ cdef Exchange open_exchange(Downstream downstream, const Head* head):
         high >>= 4
         low >>= 4
     memcpy(x.client, downstream.peer, 16)
+    if downstream.secure and downstream.listener.observed:
+        x.tls = openssl.SSL_get_version((<TlsStream> downstream.stream).ssl)
+    if downstream.listener.tracer is not None:
+        (<Tracing> downstream.listener.tracer).begin(&x.trace, head, downstream.listener.trusts(downstream.peer))
     if head == NULL:
         return x
     x.method = head.method
@@ -213,12 +219,19 @@ cdef int _write_head(Downstream downstream, Exchange x, Head* head, const char* 
         how.identity = <const char*> downstream.identity.fields
         how.identity_len = len(downstream.identity.fields)
     how.rfc7239 = listener.rfc7239
+    how.traced = listener.tracer is not None
+    how.keep_state = x.trace.keeps_state
+    how.id_fields = how.traced and (<Tracing> listener.tracer).id_fields
     room = head.length + 3 * head.authority_len + how.host_len + how.identity_len + ADDITIONS_MAX
     if head.framing == BODY_LENGTH and head.content_length <= INLINE_BODY_MAX:
         room += <size_t> head.content_length
+    if how.traced:
+        room += TRACE_ROOM + text_of(x.route.name).n
     if room > x.head_cap:
         x.grow_head(room)
     x.head_len = <uint32_t> write_request(x.head, head, &how)
+    if how.traced:
+        x.head_len = (<Tracing> listener.tracer).write_fields(x.head, x.head_len, &x.trace, x.route.name)
     return 0
 
 

@@ -34,7 +34,9 @@ cdef class Listener:
     cdef readonly Reactor reactor
     cdef public Router router               # swapped by a reload
     cdef readonly Cluster cluster           # tcp mode
-    cdef public object access_log           # an AccessLog of exchange.pxd, or None
+    cdef readonly object access_log         # an Observer of observer.pxd, or None; as the next two
+    cdef readonly object recorder
+    cdef readonly object tracer             # a Tracer of trace.pxd
     cdef ListenerStats* stats               # of this worker
     cdef int worker, workers                # its place among the records of all workers
     cdef size_t stats_step
@@ -58,7 +60,8 @@ cdef class Listener:
     cdef public bint draining
     cdef readonly Route unrouted            # stands for the route of requests that reach none
     cdef uint32_t body_rate                 # bytes per second that a request body must keep up on average; 0 = any
-    cdef bint wants_head                    # the access log needs fields of the request
+    cdef readonly bint observed             # somebody is told of finished exchanges and tunnels
+    cdef uint32_t wants                     # what observers want to know of requests: WANTS_* of observer.pxd
     cdef void* first                        # list of its Guests (borrowed; each unlinks itself)
     cdef uint32_t n_connections
     cdef bint paused                        # not accepting: no free slot, fd or memory

@@ -2,18 +2,22 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lbd.engine.cluster import Cluster
-from lbd.engine.exchange import AccessLog
+from lbd.engine.observer import Observer
 from lbd.engine.reactor import Reactor
 from lbd.engine.router import Respond, Router
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ServerTls
+from lbd.engine.trace import Tracer
 
 class Listener:
     name: str
     reactor: Reactor
     router: Router | None
     cluster: Cluster | None
-    access_log: AccessLog | None
+    access_log: Observer | None
+    recorder: Observer | None
+    tracer: Tracer | None
+    observed: bool
     draining: bool
     tls: ServerTls | None
     well_known: dict[bytes, bytes] | None
@@ -26,7 +30,7 @@ class Listener:
         *,
         router: Router | None = None,
         cluster: Cluster | None = None,
-        access_log: AccessLog | None = None,
+        access_log: Observer | None = None,
         head_ms: int = ...,
         body_ms: int = ...,
         idle_ms: int = ...,
@@ -53,5 +57,6 @@ class Listener:
     ) -> None: ...
     @property
     def open_connections(self) -> int: ...
+    def observe(self, recorder: Observer | None = None, tracer: Tracer | None = None) -> None: ...
     def start_drain(self) -> int: ...
     def cut(self) -> int: ...

@@ -7,6 +7,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cimport cython
 
 from lbd.engine.cluster cimport Cluster
+from lbd.engine.observer cimport Observer
 from lbd.engine.matchers cimport in_networks
 from lbd.engine.path cimport PATH_NORMALIZE
 from lbd.engine.reactor cimport Handler, Reactor, Stream
@@ -71,7 +72,7 @@ cdef class Listener:
         self.body_limit = body
         self.max_connections = connections
         self.body_rate = body_rate
-        self.wants_head = access_log is not None and access_log.wants_head
+        self.observe(self.recorder, self.tracer)
         self.path_mode = path_mode
         self.trusted = network_table(trusted)
         self.proxy_sources = network_table(proxy_sources) if proxy_sources else None
@@ -103,6 +104,18 @@ cdef class Listener:
 
     def __repr__(self):
         return f"<Listener {self.name} connections={self.n_connections}>"
+
+    def observe(self, Observer recorder=None, Observer tracer=None):
+        """Who is told of finished exchanges, beside the access log."""
+        cdef Observer observer
+        self.recorder = recorder
+        self.tracer = tracer
+        self.observed = False
+        self.wants = 0
+        for observer in (self.access_log, recorder, tracer):
+            if observer is not None:
+                self.observed = True
+                self.wants |= observer.wants
 
     @property
     def open_connections(self):

@@ -18,6 +18,9 @@ cdef struct RequestRewrite:
     const char* client              # text of the peer's address
     size_t client_len
     bint rfc7239                    # write Forwarded, too
+    bint traced                     # lbd writes the trace itself, later
+    bint keep_state                 # and the caller's tracestate holds
+    bint id_fields                  # it writes X-Trace-ID and its kin as well
     bint trusted                    # the peer's forwarding fields are kept and extended
     bint secure
     bint upgrade                    # pass the upgrade that was asked for

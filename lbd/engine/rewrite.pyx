@@ -17,7 +17,7 @@ from lbd.engine.buffer cimport buffer_len
 from lbd.engine.http1 cimport (
     BODY_CHUNKED, K_CLIENT_CERTIFICATE, K_CONNECTION, K_CONTENT_LENGTH, K_EXPECT, K_FORWARDED, K_FORWARDED_FOR,
     K_FORWARDED_HOST, K_FORWARDED_OTHER, K_FORWARDED_PROTO, K_HOP, K_HOST, K_NOMINATED, K_PLAIN, K_REQUEST_ID, K_TE,
-    K_TRAILER, K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, M_OPTIONS, Field, Head,
+    K_TRACE_ID, K_TRACEPARENT, K_TRACESTATE, K_TRAILER, K_TRANSFER_ENCODING, K_UNDERSCORE, K_UPGRADE, M_OPTIONS, Field, Head,
 )
 
 
@@ -28,6 +28,14 @@ cdef inline char* _put(char* out, const char* p, size_t n) noexcept nogil:
 
 cdef inline uint32_t _line_end(const Head* head, uint32_t i) noexcept nogil:
     return head.fields[i + 1].name if i + 1 < head.n_fields else head.length - 2
+
+
+cdef bint _keep_trace(const Field* field, const RequestRewrite* how) noexcept nogil:
+    if not how.traced:
+        return True
+    if field.kind == K_TRACESTATE:
+        return how.keep_state
+    return field.kind == K_TRACE_ID and not how.id_fields
 
 
 cdef bint _keep_in_request(const Head* head, const Field* field, const RequestRewrite* how) noexcept nogil:
@@ -41,6 +49,8 @@ cdef bint _keep_in_request(const Head* head, const Field* field, const RequestRe
         return head.framing == BODY_CHUNKED
     if field.kind == K_REQUEST_ID:
         return how.keep_request_id
+    if field.kind >= K_TRACEPARENT:
+        return _keep_trace(field, how)
     if field.kind == K_FORWARDED:
         return how.trusted and not how.rfc7239      # else it is written anew, with what stood there
     if field.kind == K_CLIENT_CERTIFICATE:
@@ -140,7 +150,7 @@ cdef size_t write_request(char* out, const Head* head, const RequestRewrite* how
         out = _put(out, b"Host: ", 6)
         out = _put(out, how.host, how.host_len)
         out = _put(out, b"\r\n", 2)
-    if head.special or how.replace_host:
+    if head.special or how.replace_host or how.traced:
         for i in range(head.n_fields):
             if head.fields[i].kind != K_PLAIN and not _keep_in_request(head, &head.fields[i], how):
                 out = _put(out, head.base + run, head.fields[i].name - run)
@@ -211,7 +221,8 @@ cdef size_t write_trailers(char* out, Body* body, frozenset allowed, Head* scrat
         for i in range(scratch.n_fields):
             field = &scratch.fields[i]
             name = scratch.base[field.name:field.name + field.name_len].lower()
-            if field.kind == K_PLAIN and (grpc or name in allowed or name.startswith((b"grpc-", b"x-amz-checksum-"))):
+            if (field.kind == K_PLAIN or field.kind >= K_TRACEPARENT) and (
+                    grpc or name in allowed or name.startswith((b"grpc-", b"x-amz-checksum-"))):
                 out = _put(out, scratch.base + field.name, _line_end(scratch, i) - field.name)
     out = _put(out, b"\r\n", 2)
     return <size_t> (out - start)

@@ -125,7 +125,8 @@ cdef struct WorkerStats:        # one per worker, about itself
     uint64_t faults             # exceptions that cost a connection
     uint64_t pid
     uint64_t cpu_us             # user and system time
-    uint64_t log_dropped        # lines of access logs
+    uint64_t log_lines, log_dropped     # of access logs
+    uint64_t exported, unqueued, unexported     # traces: taken by the collector, lost before and by it
 
 cdef uint8_t[600] STATUS_SLOT
 

@@ -165,14 +165,16 @@ cdef class Shared:
             elif kind == "listener":
                 (<ListenerStats*> (self.base + <size_t> offset + <size_t> step * worker)).open = 0
 
-    def beat(self, int worker, *, double lag, faults, cpu, dropped):
-        """A worker is alive: what it says of itself. Times in seconds."""
+    def beat(self, int worker, *, double lag, faults, cpu, log, traces):
+        """A worker is alive: what it says of itself. Times in seconds; log: lines made and dropped; traces: exported, dropped
+        before they reached the collector, and by it."""
         cdef WorkerStats* stats = <WorkerStats*> self.find("worker", "", sizeof(WorkerStats), worker)
         stats.beat = monotonic_us() // 1000
         stats.lag_us = <uint64_t> (lag * 1e6)
         stats.faults = faults
         stats.cpu_us = <uint64_t> (cpu * 1e6)
-        stats.log_dropped = dropped
+        stats.log_lines, stats.log_dropped = log
+        stats.exported, stats.unqueued, stats.unexported = traces
         stats.pid = os.getpid()
 
     def beats(self):
@@ -185,7 +187,8 @@ cdef class Shared:
             found.append({
                 "pid": stats.pid, "silent": (now - stats.beat) / 1000 if stats.beat else None,
                 "lag": stats.lag_us / 1e6, "faults": stats.faults, "cpu": stats.cpu_us / 1e6,
-                "log_dropped": stats.log_dropped})
+                "log_lines": stats.log_lines, "log_dropped": stats.log_dropped, "exported": stats.exported,
+                "unqueued": stats.unqueued, "unexported": stats.unexported})
         return found
 
     def names(self, str kind):

@@ -40,6 +40,11 @@ cdef class Tunnel(Waiter):
     cdef uint64_t idle_ms           # without a byte in either direction
     cdef uint64_t pick_key
     cdef uint64_t began_us          # the present attempt to connect
+    cdef uint64_t started_us, queue_us, connect_us      # see Facts
+    cdef list attempts              # Attempts of observer.pxd that failed, or None
+    cdef const char* tls            # version of TLS with the client, or NULL
+    cdef int reason                 # why it ended, when lbd had to end it
+    cdef bint waited                # the present attempt stood in the queue
     cdef list tried                 # endpoints that failed, or None
     cdef bint outcome_due
     cdef bint holds_endpoint

@@ -17,7 +17,10 @@ from lbd.engine.cluster cimport Cluster
 from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK
 from lbd.engine.exchange cimport Downstream, Exchange
+from lbd.engine.facts cimport observe_tunnel
 from lbd.engine.key cimport KeySource
+from lbd.engine.observer cimport new_attempt
+from lbd.engine.openssl cimport openssl
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
 from lbd.engine.reactor cimport IO_AGAIN, IO_ERROR, READ_SIZE, WRITE_BLOCKED, WRITE_ERROR, Reactor, Stream
@@ -28,6 +31,7 @@ from lbd.engine.splice cimport (
     splice_move,
 )
 from lbd.engine.sys cimport monotonic_us
+from lbd.engine.tls_stream cimport TlsStream
 
 cdef enum:
     BULK_READ = 32768       # a read of this size makes the direction splice
@@ -55,7 +59,7 @@ cdef class TunnelClient(Downstream):
         cdef Tunnel tunnel = self.tunnel
         if tunnel.queued:
             tunnel.endpoint.pool.leave_queue(tunnel)
-            self.listener.stats.reasons[R_QUEUE_TIMEOUT] += 1
+            return tunnel._refused(R_QUEUE_TIMEOUT)
         return tunnel.end(True)
 
     cdef int on_fault(self, Stream stream) except -1:
@@ -109,10 +113,13 @@ cdef class Tunnel(Waiter):
         cdef int reason = R_NONE
         self.client = client
         self.urgency = 1
+        self.started_us = self.began_us = monotonic_us()
         self.listener = client.listener
         self.idle_ms = self.listener.tunnel_ms
         self.cluster = self.listener.cluster
         client.tunnel = self
+        if client.secure and self.listener.observed:
+            self.tls = openssl.SSL_get_version((<TlsStream> client.stream).ssl)
         self.cluster = self.cluster.serving(self.urgency, self.cluster.selection, None, &reason)
         if reason:
             return self._refused(reason)
@@ -134,6 +141,7 @@ cdef class Tunnel(Waiter):
             pool.make_room(True)                # it cannot use what is idle
         if pool.is_full():
             if pool.enqueue(self):
+                self.waited = True
                 self.client.stream.set_timer(self.cluster.queue_ms)
                 return 0
             return self._refused(R_OVERFLOW)
@@ -153,6 +161,10 @@ cdef class Tunnel(Waiter):
         self.server = <TunnelServer> connection
         self.server.tunnel = self
         self.endpoint.stats.requests += 1
+        if self.waited:
+            self.queue_us += monotonic_us() - self.began_us
+        else:
+            self.connect_us += monotonic_us() - self.began_us
         self._tell(OUTCOME_OK)
         self.server.stream.uncork()             # the endpoint may be the one to speak first
         return self.on_event()
@@ -166,8 +178,11 @@ cdef class Tunnel(Waiter):
         failed.stats.failures += 1
         self._tell(OUTCOME_FAILED)
         self._release_endpoint()
+        self.waited = False
         if self.tried is None:
             self.tried = []
+            self.attempts = []
+        self.attempts.append(new_attempt(failed, 0, reason, self.began_us, monotonic_us(), 0))
         self.tried.append(failed)
         if (cluster.retry is None or <int> cluster.retry.limit < len(self.tried) or not cluster.retry.covers(cause, 0)
                 or len(self.tried) >= len(cluster.endpoints)):
@@ -180,6 +195,7 @@ cdef class Tunnel(Waiter):
 
     cdef int _refused(self, int reason) except -1:
         self.listener.stats.reasons[reason] += 1
+        self.reason = reason
         return self.end(True)
 
     cdef void _tell(self, int outcome):
@@ -350,6 +366,8 @@ cdef class Tunnel(Waiter):
         if x is None:
             self.listener.stats.bytes_received += self.up.moved
             self.listener.stats.bytes_sent += self.down.moved
+            if self.listener.observed:
+                observe_tunnel(self)
         else:
             x.bytes_received += self.up.moved
             x.bytes_sent += self.down.moved

@@ -1,4 +1,4 @@
-"""lbd's own log: one line per event on stderr, `TIME LEVEL message`.
+"""lbd's own log: one line per event on stderr, `TIME LEVEL message` or a JSON object.
 
 Control bytes are escaped, so that nothing a peer sent can forge a line; a stuck or closed stderr must not
 stop the daemon or make it wait, so lines that cannot be written at once are counted and dropped.
@@ -6,25 +6,47 @@ stop the daemon or make it wait, so lines that cannot be written at once are cou
 
 from __future__ import annotations
 
+import json
 import select
 import sys
 import time
+from collections.abc import Iterable
 from typing import Literal
 
 Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["text", "json"]
 LONGEST = 3000  # characters of a message; a line stays below PIPE_BUF bytes, mostly
+MASK = "***"
+SHORTEST_SECRET = 8  # shorter ones would mask parts of words
 LEVELS: dict[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class Log:
-    """`level` is the least important kind that is written."""
+    """`level` is the least important kind that is written; `secrets` are masked wherever they turn up."""
 
-    def __init__(self, level: str = "info") -> None:
+    def __init__(self, level: str = "info", form: Format = "text", secrets: Iterable[str] = ()) -> None:
         self.least = LEVELS[level]
+        self.form = form
         self.lost = 0
+        self.hide(secrets)
 
     def __repr__(self) -> str:
         return f"<Log least={self.least} lost={self.lost}>"
+
+    @property
+    def level(self) -> str:
+        """The least important kind that is written."""
+        return next(name for name, rank in LEVELS.items() if rank == self.least)
+
+    def set_level(self, level: str) -> str:
+        """From now on this is the least important kind; what it was before. KeyError for one that is none."""
+        before, self.least = self.level, LEVELS[level]
+        return before
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Mask these from now on, in place of others."""
+        long_ones = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
+        self._secrets = sorted(long_ones, key=len, reverse=True)
 
     def shows(self, level: Level) -> bool:
         """Whether such lines are written: for those that cost something to make."""
@@ -47,8 +69,14 @@ class Log:
             return
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        line = f"{stamp}.{int(now * 1000) % 1000:03d}Z {level.upper()} {text[:LONGEST]}\n"
+        stamp += f".{int(now * 1000) % 1000:03d}Z"
+        for secret in self._secrets:
+            message = message.replace(secret, MASK)
+        if self.form == "json":
+            line = json.dumps({"time": stamp, "level": level, "message": message[:LONGEST]}) + "\n"
+        else:
+            text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+            line = f"{stamp} {level.upper()} {text[:LONGEST]}\n"
         if sys.stderr is None or not _takes_a_line():
             self.lost += 1
             return

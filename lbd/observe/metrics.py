@@ -93,6 +93,23 @@ class Reloads(Protocol):
     async def reload_and_say(self) -> Any: ...
 
 
+class Drops(Protocol):
+    """What is read of a Tracer."""
+
+    @property
+    def dropped(self) -> int: ...
+
+
+class Exports(Protocol):
+    """What is read of an Exporter."""
+
+    exported: int
+    failed: int
+
+    @property
+    def tracer(self) -> Drops: ...
+
+
 class Observed(Protocol):
     """What is read of a worker."""
 
@@ -115,6 +132,8 @@ class Observed(Protocol):
     def runtime(self) -> Snapshot | None: ...
     @property
     def draining(self) -> bool: ...
+    @property
+    def exporter(self) -> Exports | None: ...
 
 
 class Exposition:
@@ -378,7 +397,7 @@ class EngineCollector(Collector):
             "Exceptions that cost a connection.",
             self.worker.reactor.faults + sum(beat["faults"] for beat in beats),
         )
-        yield self._log_metric()
+        yield from self._log_metrics(beats)
         yield from self._reloads()
         info = GaugeMetricFamily("lbd_build_info", "Version.", labels=["version", "python", "environment"])
         info.add_metric([__version__, platform.python_version(), self.worker.config.environment or ""], 1)
@@ -403,14 +422,31 @@ class EngineCollector(Collector):
             reloader.last_change,
         )
 
-    def _log_metric(self) -> Metric:
+    def _log_metrics(self, beats: list[dict[str, Any]]) -> Iterator[Metric]:
+        """Workers of their own tell sums, which stand with the first target."""
+        lines = CounterMetricFamily("lbd_access_log_lines", "Access log lines made.", labels=["target"])
         dropped = CounterMetricFamily(
             "lbd_access_log_dropped", "Access log lines lost to a slow or full target.", labels=["target"]
         )
-        shared = self.worker.shared
-        others = sum(beat["log_dropped"] for beat in shared.beats()) if shared.workers > 1 else 0
+        told_lines = sum(beat["log_lines"] for beat in beats)
+        told_drops = sum(beat["log_dropped"] for beat in beats)
         if self.worker.runtime is not None:
             for writer in self.worker.runtime.log_writers.values():
-                dropped.add_metric([writer.target], writer.dropped + others)
-                others = 0  # workers tell their sum
-        return dropped
+                lines.add_metric([writer.target], writer.lines + told_lines)
+                dropped.add_metric([writer.target], writer.dropped + told_drops)
+                told_lines = told_drops = 0
+        yield from (lines, dropped)
+        yield from self._trace_metrics(beats)
+
+    def _trace_metrics(self, beats: list[dict[str, Any]]) -> Iterator[Metric]:
+        exporter = self.worker.exporter
+        exported = CounterMetricFamily("lbd_traces_exported", "Exchanges whose spans the collector took.")
+        dropped = CounterMetricFamily(
+            "lbd_traces_dropped", "Exchanges in the sample whose spans were lost.", labels=["reason"]
+        )
+        if self.worker.config.tracing is not None:
+            own = (exporter.exported, exporter.tracer.dropped, exporter.failed) if exporter else (0, 0, 0)
+            exported.add_metric([], own[0] + sum(beat["exported"] for beat in beats))
+            dropped.add_metric(["queue"], own[1] + sum(beat["unqueued"] for beat in beats))
+            dropped.add_metric(["collector"], own[2] + sum(beat["unexported"] for beat in beats))
+        yield from (exported, dropped)

@@ -186,6 +186,9 @@ def test_openapi_describes_every_path(unchanged: Lbd) -> None:
     described = look(unchanged, "/openapi.json")
     assert set(described["paths"]) == {
         "/api/info",
+        "/api/log-level",
+        "/api/recorder",
+        "/api/recorder/{request_id}",
         "/api/clusters",
         "/api/clusters/{cluster}",
         "/api/clusters/{cluster}/endpoints/{endpoint}",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lbd.config.loader import load, load_text
+from lbd.config.observing import AccessLog
 from lbd.config.reference import settings
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -35,7 +36,7 @@ def test_every_setting_occurs_in_lbd_yaml_at_its_place() -> None:
     """Commented or not: each setting stands below the setting that holds it."""
     missing = {path for path, _ in settings()} - written_paths(CONF / "lbd.yaml")
     # of the two places of access_log one shows its settings; the commented short form shows the other
-    missing -= {f"listeners[].access_log.{name}" for name in ("to", "format")}
+    missing -= {f"listeners[].access_log.{name}" for name in AccessLog.model_fields}
     assert missing == set()
 
 

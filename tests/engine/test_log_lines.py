@@ -72,11 +72,20 @@ def logged(lbd: Lbd, listener: str) -> dict[str, str]:
     return found
 
 
+def read(value: str) -> str:
+    """UTF-8 where it is that, else byte by byte."""
+    data = value.encode("latin-1")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return value
+
+
 @pytest.mark.parametrize("name", VALUES)
 def test_json_lines_stay_json(lines: Lines, name: str) -> None:
     """Long values are cut; whatever is in them, a line is one JSON object."""
     line = json.loads(lines["json"][str(list(VALUES).index(name))])
-    assert line["user_agent"] == line["referer"] == VALUES[name][:2048]
+    assert line["user_agent"] == line["referer"] == read(VALUES[name][:2048])
     assert line["status"] == 204
     assert {
         "time",

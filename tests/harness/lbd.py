@@ -38,6 +38,8 @@ class Lbd:
         assert not (left := re.search(r"<\w+>", config)), f"the config has no value for {left}"
         if "drain_timeout" not in config:  # a test that leaves an exchange open should not wait 30 s for it
             config = f"drain_timeout: 1s\n{config}"
+        if "state_directory" not in config:  # the system's is shared with every other lbd
+            config = f"state_directory: state\n{config}"
         self.config, self.env, self.exit_code, self.descriptors = config, env or {}, exit_code, descriptors
         self.lines: list[str] = []
         self.output: list[str] = []

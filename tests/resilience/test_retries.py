@@ -53,8 +53,10 @@ class Stage:
         return line
 
     def attempts(self) -> list[tuple[str, str | int]]:
-        """Those before the last: endpoint, and the reason or the status."""
+        """Those before the one that served: endpoint, and the reason or the status."""
         made = self.log().get("attempts", [])
+        if made and made[-1].get("status") == self.log()["status"] and "reason" not in made[-1]:
+            assert made.pop()["endpoint"] == self.log()["endpoint"]
         return [(one["endpoint"], one.get("reason", one.get("status"))) for one in made]
 
 

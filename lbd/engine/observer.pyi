@@ -1,0 +1,3 @@
+class Observer: ...
+class Tracing(Observer):
+    id_fields: bool
