@@ -25,6 +25,8 @@ class Route:
     matchers: tuple[Matcher, ...]
     cluster: Cluster | None
     respond: Respond | None
+    labels: dict[str, str]
+    urgency: int
     captures: tuple[str, ...]
     source: Any
     def __init__(

@@ -18,6 +18,7 @@ LISTS = (
     "listeners[].routes",
     "listeners[].tls.certificates",
     "clusters[].endpoints",
+    "tests",
 )
 
 
