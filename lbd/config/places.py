@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from typing import Any
+
 from lbd.config.document import Node
 from lbd.config.errors import ConfigError
 from lbd.config.messages import Location
@@ -10,13 +13,22 @@ from lbd.config.messages import Location
 class Places:
     """The tree of nodes that a Config came from, or nothing for one that was made in code.
 
-    All Places are equal: configurations are the same when they say the same, wherever it is written.
+    All Places are equal: configurations are the same when they say the same, wherever it is written. What a
+    daemon keeps, and what goes to another process, is `thin`: it knows the lines of list items, as of routes.
     """
 
-    __slots__ = ("root",)
+    __slots__ = ("_lines", "root")
 
-    def __init__(self, root: Node | None = None) -> None:
+    def __init__(self, root: Node | None = None, lines: Lines | None = None) -> None:
         self.root = root
+        self._lines = lines
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Places, (None, self.thin()._lines)
+
+    def thin(self) -> Places:
+        """The same, in a fraction of the memory."""
+        return self if self.root is None else Places(None, Lines.of(self.root))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Places)
@@ -30,15 +42,52 @@ class Places:
     def of(self, *location: int | str) -> str | None:
         """`conf/lbd.yaml:14`: of the nearest setting around it that is written; None: not from a file."""
         if self.root is None:
-            return None
+            return self._lines.nearest(location) if self._lines is not None else None
         error = error_at(self.root, location, "")
         return f"{error.file}:{error.line}"
 
     def error(self, location: Location, message: str, *, at_key: bool = False) -> ConfigError:
         """A sentence about the setting at a location, or the nearest around it; at line 0 without a file."""
         if self.root is None:
-            return ConfigError("<config>", 0, 0, _plain_path(location), message)
+            return ConfigError(self.of(*location) or "<config>", 0, 0, _plain_path(location), message)
         return error_at(self.root, location, message, at_key=at_key)
+
+
+class Lines:
+    """Files and lines of the items of lists, two lists deep: listeners, routes, clusters, endpoints."""
+
+    __slots__ = ("files", "items", "root")
+
+    def __init__(self, root: str, files: list[str], items: dict[Location, array[int]]) -> None:
+        self.root = root
+        self.files = files
+        self.items = items  # location of a list -> index of the file and line of each of its items
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Lines, (self.root, self.files, self.items)
+
+    @classmethod
+    def of(cls, root: Node) -> Lines:
+        files: dict[str, int] = {}
+        items: dict[Location, array[int]] = {}
+        waiting: list[tuple[Location, Node]] = [((key.text,), value) for key, value in root.pairs]
+        while waiting:
+            at, node = waiting.pop()
+            if node.kind != "list" or not node.items:
+                continue
+            marks = items[at] = array("L")
+            for index, item in enumerate(node.items):
+                marks.extend((files.setdefault(item.file, len(files)), item.line))
+                if len(at) == 1:
+                    waiting += [((*at, index, key.text), value) for key, value in item.pairs]
+        return cls(f"{root.file}:{root.line}", list(files), items)
+
+    def nearest(self, location: Location) -> str:
+        for end in range(len(location) - 1, 0, -1):
+            index, marks = location[end], self.items.get(location[:end])
+            if marks is not None and isinstance(index, int) and 2 * index + 1 < len(marks):
+                return f"{self.files[marks[2 * index]]}:{marks[2 * index + 1]}"
+        return self.root
 
 
 def error_at(root: Node, location: Location, message: str, *, at_key: bool = False) -> ConfigError:

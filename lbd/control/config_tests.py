@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from lbd.config import schema
-from lbd.config.errors import ConfigError
+from lbd.config.errors import ConfigError, ConfigErrors
 from lbd.config.expectations import ConfigTest
 from lbd.config.messages import Location
 from lbd.config.units import BadValue
@@ -25,20 +25,27 @@ from lbd.engine.rehearsal import Rehearsal
 OF_THE_MOMENT = frozenset({"no_endpoint", "overflow", "overload", "breaker_open", "too_many_tunnels"})
 
 
+def raise_failed(config: schema.Config) -> None:
+    """ConfigErrors when the configuration does not pass its own tests."""
+    if config.tests and (errors := _errors(None, config)):
+        raise ConfigErrors(errors)
+
+
 def failed_tests(runtime: Runtime | None, config: schema.Config) -> list[str]:
     """One line per expectation that does not hold, like the errors of a configuration, sorted by place.
 
     `runtime`: compiled from `config`; None: one is compiled here for the purpose."""
-    if not config.tests:
-        return []
+    return [str(error) for error in sorted(_errors(runtime, config))] if config.tests else []
+
+
+def _errors(runtime: Runtime | None, config: schema.Config) -> list[ConfigError]:
     with ExitStack() as stack:
         runs = _Runs(config, runtime, stack)
-        found = [
+        return [
             error
             for index, test in enumerate(config.tests)
             for error in _failures(("tests", index), test, config, runs)
         ]
-    return [str(error) for error in sorted(found)]
 
 
 class _Runs:

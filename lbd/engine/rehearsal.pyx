@@ -332,11 +332,14 @@ cdef class Rehearsal:
                          "timeouts.idle": one.idle_ms, "timeouts.tunnel": one.tunnel_ms},
         }
         if self.route is not None:
-            found["route"] = {"timeouts.total": self.route.total_ms, "timeouts.response": self.route.response_ms,
-                              "timeouts.body": self.route.body_ms, "timeouts.tunnel": self.route.tunnel_ms,
+            found["route"] = {"timeouts.total": self.route.total_ms, "timeouts.tunnel": self.route.tunnel_ms,
                               "limits.body": self.route.body_limit, "limits.tunnels": self.route.max_tunnels}
         if self.cluster is not None:
-            found["cluster"] = {"timeouts.queue": self.cluster.queue_ms, "max_requests": self.cluster.max_requests}
+            found["cluster"] = {"timeouts.queue": self.cluster.queue_ms, "max_requests": self.cluster.max_requests,
+                                "timeouts.response": self.cluster.response_ms, "timeouts.body": self.cluster.body_ms}
+            if self.route is not None:      # what it says goes before
+                found["cluster"]["timeouts.response"] = self.route.response_ms or self.cluster.response_ms
+                found["cluster"]["timeouts.body"] = self.route.body_ms or self.cluster.body_ms
         return found
 
     def retry_plan(self):

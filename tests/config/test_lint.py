@@ -16,7 +16,7 @@ from lbd.config.errors import ConfigErrors
 from lbd.config.lint import lint
 from lbd.config.loader import load, load_text
 from lbd.config.schema import Config
-from lbd.control.compile import build_router
+from lbd.control.listeners import build_router
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"

@@ -12,7 +12,8 @@ from harness.messages import head
 
 from lbd import registry
 from lbd.config.loader import load_text
-from lbd.control.compile import behaviour, build_router
+from lbd.control.clusters import behaviour
+from lbd.control.listeners import build_router
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.listener import Listener
