@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lbd.config import schema
 from lbd.control.certs.offloop import off_loop
@@ -38,6 +38,7 @@ from lbd.observe.log import Log
 if TYPE_CHECKING:
     from lbd.control.certs.keeper import CertificateKeeper, Target
     from lbd.control.data_worker import Told
+    from lbd.control.explain import Recorder
     from lbd.control.reload import Reloader
 
 DRAIN_POLL_SECONDS = 0.02
@@ -74,6 +75,7 @@ class Worker:
         self.discovery = Discovery(config, log, off_loop)
         self.states = EndpointStates(log, state_directory, self._close_unused)
         self.leaving = Leaving(log)
+        self.recorder: Recorder | None = None
         self.reloader: Reloader | None = None  # set by whoever knows where the configuration comes from
         self._rotating: asyncio.Task[None] | None = None
 
@@ -117,6 +119,13 @@ class Worker:
         self._rotating = asyncio.create_task(self._rotate_tickets())
         if self.fleet is not None:
             await self.fleet.start(taken_apart(self.config), self.config.log.level)
+
+    def explain(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the request would go and why, or the past one that it names by id. BadValue."""
+        from lbd.control.explain import explain, recalled  # when it is asked for
+
+        assert self.runtime is not None
+        return explain(self.runtime, recalled(request, self.recorder))
 
     def take_over(self, compiled: Compiled) -> None:
         """Look after what a Runtime that serves from now on has brought."""

@@ -8,6 +8,8 @@ and guards decide on copies of their circuits. All of it happens within one call
 a client comes between. The one thing that stays: the first request for a fallback with labels makes that selection.
 """
 
+import ipaddress
+
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -315,14 +317,18 @@ cdef class Rehearsal:
         if cluster.key is not None and self.raw is None:
             key = (<KeySource> cluster.key).of_address(<const unsigned char*> <const char*> self.client_address)
         elif cluster.key is not None:
-            view.head = &self.head
-            view.path = <const char*> self.path
-            view.path_len = len(self.path)
-            view.client = <const unsigned char*> <const char*> self.client_address
-            view.identity = <void*> None
+            self._view(&view)
             self.listener.router.match(&view, None)     # what was captured
             key = (<KeySource> cluster.key).of_request(&view, self.listener.router)
         return cluster.pick(selection, key, None)
+
+    cdef void _view(self, RequestView* view) noexcept:
+        """Of a request that had a path."""
+        view.head = &self.head
+        view.path = <const char*> self.path
+        view.path_len = len(self.path)
+        view.client = <const unsigned char*> <const char*> self.client_address
+        view.identity = <void*> None
 
     def limits(self):
         """What applies to it, as compiled: milliseconds (0: none) and bytes (-1: any), by the names of settings."""
@@ -384,6 +390,31 @@ def circuits_of(Cluster cluster not None, Endpoint endpoint):
         _tell(&endpoint.state.ejection, "ejection", now, found)
         _tell(&endpoint.state.breaker, "breaker", now, found)
     return found
+
+
+def connections_of(Endpoint endpoint not None):
+    """{"open", "idle", "queued"} of its pool, and whether there is room for one more exchange: "room"."""
+    if endpoint.pool is None:
+        return {"open": 0, "idle": 0, "queued": 0, "room": True}
+    return {"open": endpoint.pool.open, "idle": endpoint.stats.idle, "queued": endpoint.pool.queue_len,
+            "room": bool(endpoint.pool.has_room())}
+
+
+def value_of(Rehearsal rehearsal not None, KeySource source not None):
+    """What the request has there: bytes, or None when it is absent or empty."""
+    cdef RequestView view
+    cdef const char* value = NULL
+    cdef size_t n = 0
+    rehearsal._view(&view)
+    if not source.take(&view, rehearsal.listener.router, &value, &n):
+        return None
+    return value[:n]
+
+
+def packed_text(bytes address not None):
+    """16 bytes -> an IP literal, the inverse of packed_address."""
+    found = ipaddress.IPv6Address(address)
+    return str(found.ipv4_mapped or found)
 
 
 cdef int _tell(const Circuit* circuit, str name, uint64_t now, dict found) except -1:

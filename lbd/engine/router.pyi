@@ -11,6 +11,7 @@ class Respond:
     status: int
     headers: bytes
     body: bytes
+    https_port: int
     def __init__(
         self,
         status: int,
