@@ -36,10 +36,37 @@ DISCOVERY: dict[str, str] = {
     "file": "lbd.discovery.file:FileSource",
 }
 
+# rules of the linter, see config/lint.py; a function each
+LINT: dict[str, str] = {
+    "shadowed-route": "lbd.config.lint_routes:shadowed_route",
+    "labels-of-nobody": "lbd.config.lint_routes:labels_of_nobody",
+    "no-key-in-path": "lbd.config.lint_routes:no_key_in_path",
+    "no-client-certificates": "lbd.config.lint_routes:no_client_certificates",
+    "timeout-above-total": "lbd.config.lint_routes:timeout_above_total",
+    "retries-above-total": "lbd.config.lint_routes:retries_above_total",
+    "queue-above-total": "lbd.config.lint_routes:queue_above_total",
+    "try-above-response": "lbd.config.lint_routes:try_above_response",
+    "unused-cluster": "lbd.config.lint_clusters:unused_cluster",
+    "fallback-loop": "lbd.config.lint_clusters:fallback_loop",
+    "unsafe-retry": "lbd.config.lint_clusters:unsafe_retry",
+    "retry-without-peers": "lbd.config.lint_clusters:retry_without_peers",
+    "large-retry-budget": "lbd.config.lint_clusters:large_retry_budget",
+    "idle-above-lifetime": "lbd.config.lint_clusters:idle_above_lifetime",
+    "idle-not-learned": "lbd.config.lint_clusters:idle_not_learned",
+    "checks-overlap": "lbd.config.lint_clusters:checks_overlap",
+    "panic-without-checks": "lbd.config.lint_clusters:panic_without_checks",
+    "panic-with-residency": "lbd.config.lint_clusters:panic_with_residency",
+    "places-without-labels": "lbd.config.lint_clusters:places_without_labels",
+    "unverified-endpoints": "lbd.config.lint_clusters:unverified_endpoints",
+    "admin-exposed": "lbd.config.lint_listeners:admin_exposed",
+    "trusts-everybody": "lbd.config.lint_listeners:trusts_everybody",
+}
+
 # kind -> table; further kinds (filter, limiter, probe, ...) get a table above and a line here
 KINDS: dict[str, dict[str, str]] = {
     "balancer": BALANCERS,
     "discovery": DISCOVERY,
+    "lint": LINT,
 }
 
 
@@ -49,6 +76,6 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def resolve(kind: str, name: str) -> Any:
-    """Import and return the class registered for a name; KeyError when there is no such name."""
+    """Import and return the class or function registered for a name; KeyError when there is no such name."""
     module, _, attribute = KINDS[kind][name].partition(":")
     return getattr(import_module(module), attribute)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +17,7 @@ from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from lbd.admin import views
@@ -23,6 +25,7 @@ from lbd.admin.documents import page_and_policy
 from lbd.admin.log_level import add_log_level
 from lbd.admin.recorder import add_recorder
 from lbd.config import schema
+from lbd.config.dump import data_of
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.observe.log import Log
@@ -57,6 +60,7 @@ def build_api(worker: views.Administered, log: Log) -> FastAPI:
     _add_reload(api, worker, log)
     add_recorder(api, worker)
     add_log_level(api, worker, REFUSED)
+    _add_why(api, worker)
     return api
 
 
@@ -128,6 +132,33 @@ def _add_reload(api: FastAPI, worker: views.Administered, log: Log) -> None:
         except worker.reloader.refused as refusal:
             return JSONResponse({"error": str(refusal)}, 409)
         return JSONResponse(asdict(report))
+
+
+def _add_why(api: FastAPI, worker: views.Administered) -> None:
+    """What changes nothing. A POST all the same where the question does not fit into a path."""
+
+    @api.post("/api/explain", responses={200: {"description": "All that is decided about it."}, **REFUSED})
+    async def explain(asked: views.Asked) -> JSONResponse:
+        """Where a request would go and why; nothing is sent, and nothing changes."""
+        given = asked.model_dump(exclude_unset=True, exclude_none=True)
+        try:
+            return JSONResponse(worker.explain(given))
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, 422)
+
+    @api.get("/api/config", responses={200: {"description": "As a file has it, defaults included."}})
+    async def config(request: Request) -> Response:
+        """The configuration in force; secrets are masked. Its ETag tells whether it is still the same."""
+        body = json.dumps(data_of(worker.config)).encode()
+        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers={"etag": tag})
+        return Response(body, media_type="application/json", headers={"etag": tag})
+
+    @api.get("/api/listeners", responses={200: {"model": list[views.ListenerView]}})
+    async def listeners() -> JSONResponse:
+        """All listeners, with how many connections they have."""
+        return JSONResponse([views.view_listener(worker, one) for one in worker.config.listeners])
 
 
 def apply(states: views.Setter, cluster: Cluster, endpoint: Endpoint, change: views.Change) -> list[str]:

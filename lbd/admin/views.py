@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
@@ -43,6 +44,22 @@ class Reloaded(BaseModel):
     added: dict[str, list[str]]
     removed: dict[str, list[str]]
     warnings: list[str]
+
+
+class Asked(BaseModel):
+    """A request to explain: `url`, or `listener` with `host` and `target`; or the `id` of a past one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(default=None, description="Of a request in the recorder, in place of all else.")
+    method: str = "GET"
+    url: str | None = Field(default=None, description="`http://host[:port]/path?query`, or https.")
+    host: str | None = None
+    target: str = Field(default="/", description="Path and query, with `host`.")
+    fields: list[tuple[str, str]] = Field(default=[], description="Header fields: name and value.")
+    client: str = Field(default="127.0.0.1", description="IP address that it comes from.")
+    listener: str | None = Field(default=None, description="Found by the `url` when absent.")
+    body: StrictInt = Field(default=0, description="Announced length of its body; -1: not announced.")
 
 
 class Weights(BaseModel):
@@ -101,6 +118,14 @@ class FullClusterView(ClusterView):
     endpoints: list[EndpointView]
 
 
+class ListenerView(BaseModel):
+    name: str
+    bind: list[str] = Field(description="As in the configuration.")
+    protocol: Literal["http", "tcp"]
+    tls: bool
+    connections: int = Field(description="Open now.")
+
+
 class Info(BaseModel):
     name: str
     version: str
@@ -155,6 +180,7 @@ class Administered(Observed, Protocol):
     def set_log_level(self, level: str) -> str: ...
     @property
     def recorder(self) -> Recorder | None: ...
+    def explain(self, request: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 def view_endpoint(shared: Shared, cluster: Cluster, endpoint: Endpoint) -> dict[str, Any]:
@@ -211,6 +237,17 @@ def view_cluster(shared: Shared, setting: schema.Cluster, cluster: Cluster) -> d
             "down": sum(endpoint.health == "down" for endpoint in cluster.endpoints),
             "ejected": state["ejected"],
         },
+    }
+
+
+def view_listener(worker: Administered, setting: schema.Listener) -> dict[str, Any]:
+    """As ListenerView."""
+    return {
+        "name": setting.name,
+        "bind": list(setting.bind),
+        "protocol": setting.protocol,
+        "tls": setting.tls is not None,
+        "connections": worker.shared.read("listener", setting.name)["open"],
     }
 
 

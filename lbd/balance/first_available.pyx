@@ -8,6 +8,7 @@ or for as many as its pool may have connections. When all are full they take tur
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from lbd.engine.endpoint cimport Balancer, Endpoint
 
@@ -27,6 +28,7 @@ cdef struct Row:
 
 cdef class FirstAvailable(Balancer):
     Options = FirstAvailableOptions
+    score_means = "place in the order of the configuration, those without room behind all others; the first is picked"
 
     cdef Row* rows
     cdef uint32_t n, turn
@@ -109,6 +111,17 @@ cdef class FirstAvailable(Balancer):
             return found
         self.turn = self.turn + 1 if self.turn + 1 < self.n else 0
         return <int> self.turn
+
+    cdef bytes bookmark(self):
+        return (<char*> &self.turn)[:sizeof(uint32_t)]
+
+    cdef void go_back(self, bytes place) noexcept:
+        memcpy(&self.turn, <const char*> place, sizeof(uint32_t))
+
+    def scores(self, uint64_t key=0):
+        """Those without room come behind all others."""
+        return {e: float(i if self.rows[i].room == 0 or self.rows[i].active < self.rows[i].room else self.n + i)
+                for i, e in enumerate(self.endpoints)}
 
     cdef void on_acquired(self, int index) noexcept:
         cdef Row* row = &self.rows[index]

@@ -9,6 +9,7 @@ loads"). As sum(ceil(c * share)) exceeds what is under way, one that is not full
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 import os
 
@@ -23,6 +24,7 @@ cdef enum:
 
 cdef class Keyed(Balancer):
     keyed = True                # control/compile.py: the cluster needs a KeySource
+    score_means = "place in the order that the key gives them, full ones last; the first is picked"
 
     def __init__(self, endpoints, *, load_factor=None, seed=None):
         cdef Endpoint endpoint
@@ -106,6 +108,28 @@ cdef class Keyed(Balancer):
         if full >= 0:
             return full
         return seen[attempt % n_seen] if n_seen else <int> scale(hashed, self.n)
+
+    cdef bytes bookmark(self):
+        return (<char*> &self.state)[:sizeof(uint64_t)]
+
+    cdef void go_back(self, bytes place) noexcept:
+        memcpy(&self.state, <const char*> place, sizeof(uint64_t))
+
+    def scores(self, uint64_t key=0):
+        """Places in the order that the key gives the endpoints, as far as one walk goes; those that are full under bounded
+        load come behind all others. Empty without a key."""
+        cdef Walk walk
+        cdef int index, _step
+        order = []
+        if key == 0 or self.n == 0:
+            return {}
+        self.start(mix(key), &walk)
+        for _step in range(EFFORT):
+            index = self.step(&walk)
+            if index >= 0 and index not in order:
+                order.append(index)
+        return {self.endpoints[index]: float(place + (self.n if self._is_full(index) else 0))
+                for place, index in enumerate(order)}
 
     cdef bint _is_full(self, int index) noexcept:
         """One exchange more would be more than ceil(most * total), which is an integer as often as not: it is not left to

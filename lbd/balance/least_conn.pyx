@@ -30,6 +30,8 @@ cdef struct Place:
 
 
 cdef class LeastConn(Balancer):
+    score_means = "exchanges under way with one more, per weight; the lowest is picked, equals take turns"
+
     cdef Place* places              # by index of the endpoint
     cdef int32_t* first             # of each level: index of the endpoint next in turn, plus one; 0 = none
     cdef uint64_t top
@@ -100,16 +102,30 @@ cdef class LeastConn(Balancer):
             self.first[level] = place.after + 1
 
     cdef int pick(self, uint64_t key, int attempt) noexcept:
-        cdef int a, b, level, index
-        if self.top == 0:
+        cdef int level = _lowest(self)
+        cdef int index
+        if level < 0:
             return -1
-        a = __builtin_ctzll(self.top)
-        b = a << 6 | __builtin_ctzll(self.middle[a])
-        level = b << 6 | __builtin_ctzll(self.bottom[b])
         index = self.first[level] - 1
         # the next one's turn, also when this pick comes to nothing
         self.first[level] = self.places[index].after + 1
         return index
+
+    cdef bytes bookmark(self):
+        """Picks turn the circle of one level, the lowest, from here on."""
+        cdef int[2] place
+        place[0] = _lowest(self)
+        place[1] = self.first[place[0]] if place[0] >= 0 else 0
+        return (<char*> place)[:sizeof(place)]
+
+    cdef void go_back(self, bytes place) noexcept:
+        cdef const int* at = <const int*> <const char*> place
+        if at[0] >= 0:
+            self.first[at[0]] = at[1]
+
+    def scores(self, uint64_t key=0):
+        return {e: (self.places[i].active + 1) / <double> max(1, self.places[i].weight)
+                for i, e in enumerate(self.endpoints)}
 
     cdef void on_acquired(self, int index) noexcept:
         self.places[index].active += 1
@@ -125,3 +141,13 @@ cdef class LeastConn(Balancer):
         if level != self.places[index].level:
             self._unlink(index)
             self._link(index, level)
+
+
+cdef inline int _lowest(LeastConn self) noexcept:
+    """The lowest level with endpoints, -1 when there are none."""
+    cdef int a, b
+    if self.top == 0:
+        return -1
+    a = __builtin_ctzll(self.top)
+    b = a << 6 | __builtin_ctzll(self.middle[a])
+    return b << 6 | __builtin_ctzll(self.bottom[b])

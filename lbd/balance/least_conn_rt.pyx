@@ -15,6 +15,7 @@ intervals counts as never measured, and such ones are tried with one exchange at
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from lbd.balance.draw cimport GIVEN, Draw, draw_free, draw_give, draw_init, draw_is_given, draw_next
 from lbd.engine.endpoint cimport LATENCY_BUCKETS, Balancer, Endpoint, Measured
@@ -43,6 +44,7 @@ cdef struct Row:
 
 cdef class LeastConnRt(Balancer):
     Options = LeastConnRtOptions
+    score_means = "load and response time in proportion to the mean of all; the lowest is picked, of many one of five drawn"
 
     cdef Draw draw
     cdef Row* rows
@@ -117,6 +119,18 @@ cdef class LeastConnRt(Balancer):
         if best_score < 0:              # all of them were given: the next that was not
             best = self._not_given(index)
         return draw_give(&self.draw, attempt, best)
+
+    cdef bytes bookmark(self):
+        return (<char*> &self.draw)[:sizeof(Draw)]
+
+    cdef void go_back(self, bytes place) noexcept:
+        memcpy(&self.draw, <const char*> place, sizeof(Draw))
+
+    def scores(self, uint64_t key=0):
+        cdef double load_unit = self.load_factor * self.draw.n / <double> max(1, self.active + self.draw.n)
+        cdef double time_unit = self.time_factor * self.measured / self.us if self.us > 0 else 0
+        cdef uint32_t now = <uint32_t> self.now_ms[0]
+        return {e: self._score(&self.rows[i], load_unit, time_unit, now) for i, e in enumerate(self.endpoints)}
 
     cdef int _not_given(self, int index) noexcept:
         cdef int i, other

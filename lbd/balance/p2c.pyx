@@ -8,6 +8,7 @@ the same endpoint.
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from lbd.balance.draw cimport Draw, draw_free, draw_give, draw_init, draw_pair
 from lbd.engine.endpoint cimport Balancer, Endpoint
@@ -18,6 +19,8 @@ cdef struct Row:
 
 
 cdef class P2C(Balancer):
+    score_means = "exchanges under way per weight; the lower of two endpoints drawn by weight is picked"
+
     cdef Draw draw
     cdef Row* rows
 
@@ -48,6 +51,15 @@ cdef class P2C(Balancer):
                 < <float> self.rows[a].active * self.rows[a].per_weight):
             a = b
         return draw_give(&self.draw, attempt, a)
+
+    cdef bytes bookmark(self):
+        return (<char*> &self.draw)[:sizeof(Draw)]
+
+    cdef void go_back(self, bytes place) noexcept:
+        memcpy(&self.draw, <const char*> place, sizeof(Draw))
+
+    def scores(self, uint64_t key=0):
+        return {e: self.rows[i].active * self.rows[i].per_weight for i, e in enumerate(self.endpoints)}
 
     cdef void on_acquired(self, int index) noexcept:
         self.rows[index].active += 1

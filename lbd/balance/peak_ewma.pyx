@@ -12,6 +12,7 @@ A failure counts as a slow response, however fast it came: what refuses every co
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from lbd.balance.draw cimport Draw, draw_free, draw_give, draw_init, draw_pair
 from lbd.engine.endpoint cimport Balancer, Endpoint
@@ -32,6 +33,8 @@ cdef struct Row:
 
 cdef class PeakEwma(Balancer):
     Options = PeakEwmaOptions
+    score_means = ("seconds that a response is expected to take, times what is under way; the lower of two endpoints "
+                   "drawn by weight is picked, 0: never measured, tried at once")
 
     cdef Draw draw
     cdef Row* rows
@@ -90,6 +93,20 @@ cdef class PeakEwma(Balancer):
         if of_b < of_a:
             a = b
         return draw_give(&self.draw, attempt, a)
+
+    cdef bytes bookmark(self):
+        return (<char*> &self.draw)[:sizeof(Draw)]
+
+    cdef void go_back(self, bytes place) noexcept:
+        memcpy(&self.draw, <const char*> place, sizeof(Draw))
+
+    def scores(self, uint64_t key=0):
+        cdef Row* row
+        found = {}
+        for i, endpoint in enumerate(self.endpoints):
+            row = &self.rows[i]
+            found[endpoint] = self._promise(row) / (self._divisor(row) if row.us != 0 else 1) / 1e6
+        return found
 
     cdef void on_acquired(self, int index) noexcept:
         self.rows[index].active += 1

@@ -2,6 +2,7 @@
 """Weighted random choice in O(1), see draw.pyx."""
 
 from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 from lbd.balance.draw cimport Draw, draw_free, draw_give, draw_init, draw_next, draw_others
 from lbd.engine.endpoint cimport Balancer
@@ -25,3 +26,9 @@ cdef class Random(Balancer):
         else:
             index = <int> draw_next(&self.draw)
         return draw_give(&self.draw, attempt, index)
+
+    cdef bytes bookmark(self):
+        return (<char*> &self.draw)[:sizeof(Draw)]
+
+    cdef void go_back(self, bytes place) noexcept:
+        memcpy(&self.draw, <const char*> place, sizeof(Draw))

@@ -9,6 +9,7 @@ would exceed a bound, each keeping at least one turn.
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from collections import Counter
 from heapq import heapify, heapreplace
@@ -21,6 +22,8 @@ cdef enum:
 
 
 cdef class RoundRobin(Balancer):
+    score_means = "turns of others before its own"
+
     cdef uint32_t* order
     cdef uint32_t turns, at
 
@@ -46,6 +49,21 @@ cdef class RoundRobin(Balancer):
         if self.at == self.turns:
             self.at = 0
         return <int> index
+
+    cdef bytes bookmark(self):
+        return (<char*> &self.at)[:sizeof(uint32_t)]
+
+    cdef void go_back(self, bytes place) noexcept:
+        memcpy(&self.at, <const char*> place, sizeof(uint32_t))
+
+    def scores(self, uint64_t key=0):
+        cdef uint32_t turn
+        found = {}
+        for turn in range(self.turns):
+            found.setdefault(self.endpoints[self.order[(self.at + turn) % self.turns]], float(turn))
+            if len(found) == len(self.endpoints):
+                break
+        return found
 
 
 def scale_weights(weights):

@@ -10,6 +10,7 @@ moved within a 64th of the window stays where it is, so under load there is no m
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from lbd.engine.endpoint cimport Balancer, Endpoint
 
@@ -28,6 +29,8 @@ cdef struct Row:
 
 cdef class TimeWindow(Balancer):
     Options = TimeWindowOptions
+    score_means = ("seconds of rest, as a negative number; the longest rest is picked if it is a whole window and nothing "
+                   "is under way there, else turns by weight")
 
     cdef Row* rows
     cdef int32_t first          # the longest unused
@@ -97,6 +100,23 @@ cdef class TimeWindow(Balancer):
         row.before = self.rows[self.first].before
         self.rows[row.before].after = index
         self.rows[self.first].before = index
+
+    cdef bytes bookmark(self):
+        """Also the order of last use: picks put aside what rests no more."""
+        return ((<char*> self.rows)[:len(self.endpoints) * sizeof(Row)] + (<char*> &self.first)[:sizeof(int32_t)]
+                + (<char*> &self.at)[:sizeof(uint32_t)])
+
+    cdef void go_back(self, bytes place) noexcept:
+        cdef const char* p = <const char*> place
+        cdef size_t n = len(self.endpoints) * sizeof(Row)
+        memcpy(self.rows, p, n)
+        memcpy(&self.first, p + n, sizeof(int32_t))
+        memcpy(&self.at, p + n + sizeof(int32_t), sizeof(uint32_t))
+
+    def scores(self, uint64_t key=0):
+        """One that was never used has rested since the clock began."""
+        cdef uint32_t now = self._now()
+        return {e: -(<double> (<uint64_t> (now - self.rows[i].used) << TICK) / 1000) for i, e in enumerate(self.endpoints)}
 
     cdef void on_acquired(self, int index) noexcept:
         self.rows[index].active += 1

@@ -79,9 +79,9 @@ class AdminClient:
         """What stands there; `holds`: a member that it has when lbd answers. NotRunning, Refused."""
         return self._held(self._ask("GET", path, None), holds)
 
-    def post(self, path: str, holds: str) -> Any:
-        """The answer to an order without a body, as for `get`; NotRunning, Refused."""
-        return self._held(self._ask("POST", path, "{}"), holds)
+    def post(self, path: str, holds: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer to an order or a question, as for `get`; NotRunning, Refused."""
+        return self._held(self._ask("POST", path, json.dumps(body or {})), holds)
 
     def patch(self, path: str, change: dict[str, Any], holds: str) -> Any:
         """The answer to a change, as for `get`; NotRunning, Refused."""

@@ -22,6 +22,8 @@ VERBS = {
     "proxy": "lbd.cli.proxy",
     "reload": "lbd.cli.reload",
     "status": "lbd.cli.status",
+    "explain": "lbd.cli.explain",
+    "plan": "lbd.cli.plan",
     "drain": "lbd.cli.drain",
     "undrain": "lbd.cli.drain",
     "disable": "lbd.cli.disable",

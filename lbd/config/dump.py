@@ -1,6 +1,7 @@
 """A Config written back as YAML: every setting with the value that is in effect, as a person would write it.
 
-Invariant: load_text(dump(config)) == config, also where a text looks like a number or holds a `$`.
+Invariant: load_text(dump(config)) == config, also where a text looks like a number or holds a `$`; but what
+is masked has to be written again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from lbd.config import types
 from lbd.config.document import scalar_type
 from lbd.config.expand import escape
 from lbd.config.schema import Config
@@ -18,15 +20,37 @@ from lbd.config.schema import Config
 
 def dump(config: Config) -> str:
     """The effective configuration as YAML; what is absent (null, empty) is left out."""
-    data = _present(config.model_dump(mode="json"))
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return yaml.dump(data_of(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
 
 
-def _present(value: Any) -> Any:
-    if isinstance(value, dict):
-        shown = {key: _present(item) for key, item in value.items()}
-        return {key: item for key, item in shown.items() if item is not None and item not in ({}, [])}
-    return [_present(item) for item in value] if isinstance(value, list) else value
+def data_of(config: Config) -> dict[str, Any]:
+    """The same as plain data, for JSON. Secrets are masked."""
+    data = _present(config.model_dump(mode="json"), config)
+    assert isinstance(data, dict)
+    return data
+
+
+def from_data(data: Any) -> Config:
+    """The Config of what `data_of` gave; masked secrets stay MASK, so nothing can serve with it. pydantic's
+    ValidationError for anything else."""
+    return Config.model_validate(data, context=types.MASKED)
+
+
+def _present(shown: Any, value: Any) -> Any:
+    """`shown` without what is absent; an empty list stays where the default is not empty."""
+    if isinstance(shown, list):
+        values = value if isinstance(value, tuple) and len(value) == len(shown) else (None,) * len(shown)
+        return [_present(item, inner) for item, inner in zip(shown, values, strict=True)]
+    if not isinstance(shown, dict):
+        return shown
+    fields = type(value).model_fields if isinstance(value, BaseModel) else {}
+    found = {}
+    for key, item in shown.items():
+        default = fields[key].default if key in fields else None
+        item = _present(item, getattr(value, key) if key in fields else None)
+        if item is not None and (item not in ({}, []) or (isinstance(default, tuple) and default)):
+            found[key] = item
+    return found
 
 
 _LINE_BREAKS = re.compile("[\r\x85\u2028\u2029]")

@@ -21,13 +21,14 @@ from lbd.config.document import Node
 from lbd.config.errors import ConfigError, ConfigErrors
 from lbd.config.expand import expand
 from lbd.config.messages import AT_KEY, Location
+from lbd.config.places import Places, error_at, path_of
 from lbd.config.schema import Config
 
 __all__ = ["ConfigError", "ConfigErrors", "load", "load_text"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 M = TypeVar("M", bound=BaseModel)
-_JOINED = ("listeners", "clusters")  # lists that several files of a directory may add to
+_JOINED = ("listeners", "clusters", "tests")  # lists that several files of a directory may add to
 
 
 def load(path: str | Path, env: Mapping[str, str] | None = None) -> Config:
@@ -99,7 +100,7 @@ def _check_root(root: Node, errors: list[ConfigError]) -> bool:
 
 
 def _join(roots: list[Node], errors: list[ConfigError]) -> Node:
-    """One root of all files: lists of listeners and clusters add up, anything else may be given once."""
+    """One root of all files: lists of listeners, clusters, tests add up; anything else may be given once."""
     joined = Node("map", roots[0].file, roots[0].line, roots[0].column)
     given: dict[str, tuple[Node, Node]] = {}
     for root in roots:
@@ -137,7 +138,9 @@ def _copy(node: Node) -> Node:
 def _build(root: Node, errors: list[ConfigError], env: Mapping[str, str] | None) -> Config:
     if root.kind != "map":
         raise ConfigErrors(errors)
-    return validated(Config, root, errors, os.environ if env is None else env)
+    config = validated(Config, root, errors, os.environ if env is None else env)
+    config.written_at(Places(root))
+    return config
 
 
 def validated(model: type[M], root: Node, errors: list[ConfigError], env: Mapping[str, str]) -> M:
@@ -149,7 +152,7 @@ def validated(model: type[M], root: Node, errors: list[ConfigError], env: Mappin
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             if not reader.is_known_bad(detail["loc"]):
-                errors.append(_place(root, detail["loc"], detail["msg"], at_key=detail["type"] == AT_KEY))
+                errors.append(error_at(root, detail["loc"], detail["msg"], at_key=detail["type"] == AT_KEY))
     if errors:
         raise ConfigErrors(errors)
     return made
@@ -177,7 +180,7 @@ class _Reader:
             return document.scalar_value(text, node.tag or document.scalar_type(text))
         except ValueError as error:
             self.bad.add(at)
-            self.errors.append(_place(self.root, at, str(error)))
+            self.errors.append(error_at(self.root, at, str(error)))
             return None
 
     def mapping(self, node: Node, at: Location) -> dict[str, Any]:
@@ -186,49 +189,9 @@ class _Reader:
         for key, value in node.pairs:
             first = seen.setdefault(key.text, key)
             if first is not key:
-                path = _path(self.root, (*at, key.text))
+                path = path_of(self.root, (*at, key.text))
                 message = f"given twice; first at line {first.line}, column {first.column}"
                 self.errors.append(ConfigError(key.file, key.line, key.column, path, message))
             else:
                 data[key.text] = self.plain(value, (*at, key.text))
         return data
-
-
-def _place(root: Node, location: Location, message: str, *, at_key: bool = False) -> ConfigError:
-    """An error at the node of a location, or at the nearest node around it."""
-    node = key = root
-    for index, part in enumerate(location):
-        found = _step(node, part)
-        if found is None:
-            location, at_key = location[:index], False
-            break
-        key, node = found
-    mark = key if at_key else node
-    return ConfigError(mark.file, mark.line, mark.column, _path(root, location), message)
-
-
-def _step(node: Node, part: int | str) -> tuple[Node, Node] | None:
-    """The key (or the item again) and the value that a part of a location leads to."""
-    if isinstance(part, int):
-        return (node.items[part],) * 2 if node.kind == "list" and part < len(node.items) else None
-    return node.pair(part)
-
-
-def _path(root: Node, location: Location) -> str:
-    """`clusters.api.endpoints[1].weight`: list items that have a name are shown by it."""
-    node: Node | None = root
-    path = ""
-    for part in location:
-        found = _step(node, part) if node is not None else None
-        node = found[1] if found else None
-        name = node.value_of("name") if node is not None and isinstance(part, int) else None
-        if name is not None and name.kind == "scalar" and name.text:
-            path += f".{_printable(name.text)}"
-        else:
-            path += f"[{part}]" if isinstance(part, int) else f".{_printable(part)}"
-    return path.removeprefix(".")
-
-
-def _printable(text: str) -> str:
-    """A key or name for a one-line message, whatever somebody wrote there."""
-    return text if text.isprintable() else repr(text)

@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails
 
 from lbd import registry
 from lbd.config import units
+from lbd.config.expectation_rules import check_expectations
 from lbd.config.messages import Location, at_key, at_value, suggest
 from lbd.config.patterns import parse_field_name
 from lbd.config.resilience_rules import check_resilience
@@ -47,6 +48,7 @@ def check(data: Any) -> list[InitErrorDetails]:
         found += check_resilience(("clusters", index), cluster, clusters, data)
         found += _check_tcp_key(("clusters", index), cluster, tcp)
         found += _check_warm(("clusters", index), cluster, tcp)
+    found += check_expectations(data, clusters)
     return found
 
 

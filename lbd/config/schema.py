@@ -17,18 +17,23 @@ from pydantic import (
     BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
+    PlainValidator,
+    PrivateAttr,
     ValidationError,
     WithJsonSchema,
     model_validator,
 )
 
+from lbd import registry
 from lbd.config import rules
 from lbd.config.balancer import BalancerChoice, BalancerSetting
 from lbd.config.discovery import Discover, Resolver
+from lbd.config.expectations import ConfigTest
 from lbd.config.health import AdaptiveLimit, Breaker, HealthCheck, PassiveCheck, PassiveCheckSetting
-from lbd.config.messages import merge_errors
+from lbd.config.messages import merge_errors, suggest
 from lbd.config.observing import AccessLogSetting, Log, Recorder, RecorderSetting, Tracing
 from lbd.config.placement import Regions, Zones
+from lbd.config.places import Places
 from lbd.config.resilience import Retry, RetryBudget, Status
 from lbd.config.sessions import Sticky
 from lbd.config.transport import (
@@ -75,7 +80,7 @@ from lbd.config.types import (
     TrailerName,
     ValuePatterns,
 )
-from lbd.config.units import BadValue
+from lbd.config.units import BadValue, shorten
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -434,6 +439,22 @@ class Cluster(Settings):
     )
 
 
+def _known_rule(value: Any) -> str:
+    known = registry.names("lint")
+    if value not in known:
+        raise BadValue(f"there is no rule {shorten(value)}{suggest(str(value), known)}")
+    return str(value)
+
+
+class Lint(Settings):
+    """What `lbd check` warns of beyond errors."""
+
+    ignore: tuple[
+        Annotated[str, PlainValidator(_known_rule), WithJsonSchema({"enum": list(registry.names("lint"))})],
+        ...,
+    ] = Field(default=(), description="Rules (docs/lint.md) that are not looked at.")
+
+
 def _read_workers(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
@@ -476,6 +497,20 @@ class Config(Settings):
         description="Where clients are accepted.", json_schema_extra={"minItems": 1}
     )
     clusters: tuple[Cluster, ...] = Field(default=(), description="Where requests are sent.")
+    tests: tuple[ConfigTest, ...] = Field(
+        default=(), description="Requests and where they must go; a reload that breaks one is refused."
+    )
+    lint: Lint = Field(default=Lint(), description="What `lbd check` warns of.")
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @property
+    def places(self) -> Places:
+        """Where its settings are written."""
+        return self._places
+
+    def written_at(self, places: Places) -> None:
+        """For the loader: where it has read the settings."""
+        self._places = places
 
     @model_validator(mode="wrap")
     @classmethod

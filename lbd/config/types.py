@@ -19,6 +19,7 @@ from pydantic import (
     SecretStr,
     Strict,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
 )
 
@@ -58,16 +59,28 @@ def _count(value: object) -> int:
     return value
 
 
-def _token(value: object) -> SecretStr:
-    if isinstance(value, SecretStr):
-        return value
-    return SecretStr(units.parse_token(value))
+# As the context of a validation: secrets may be MASK, what is validated comes from a dump.
+MASKED = {"masked": True}
 
 
-def _secret(value: object) -> SecretStr:
+def _token(value: object, info: ValidationInfo) -> SecretStr:
     if isinstance(value, SecretStr):
         return value
-    return SecretStr(units.parse_secret(value))
+    return SecretStr(units.MASK if _may_be_masked(value, info) else units.parse_token(value))
+
+
+def _secret(value: object, info: ValidationInfo) -> SecretStr:
+    if isinstance(value, SecretStr):
+        return value
+    return SecretStr(units.MASK if _may_be_masked(value, info) else units.parse_secret(value))
+
+
+def _credentials(fields: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    return fields if info.context == MASKED else units.check_credentials(fields)
+
+
+def _may_be_masked(value: object, info: ValidationInfo) -> bool:
+    return value == units.MASK and info.context == MASKED
 
 
 def _same(value: Any) -> Any:
@@ -177,7 +190,7 @@ FieldValue = Annotated[str, PlainValidator(patterns.parse_field_value), WithJson
 # What lbd sends by itself; those with credentials are masked as a Token is.
 RequestFields = Annotated[
     dict[FieldName, FieldValue],
-    AfterValidator(units.check_credentials),
+    AfterValidator(_credentials),
     PlainSerializer(units.mask_credentials, when_used="json"),
 ]
 Authority = Annotated[str, PlainValidator(patterns.parse_authority), WithJsonSchema({"type": "string"})]

@@ -3,9 +3,9 @@
     load_aside(path) -> Loaded, or ConfigErrors
     put_together(pieces) -> Config, in as many steps
 
-Reading and checking ten thousand routes takes a second of CPU. The child does that, and sends the result in
-pieces that are small enough to be taken in between two rounds of the loop. It is this module run as a
-program; what it sends is trusted as far as lbd's own code is.
+Reading and checking ten thousand routes takes a second of CPU. The child does that, runs the tests that the
+configuration has, and sends the result in pieces that are small enough to be taken in between two rounds of
+the loop. It is this module run as a program; what it sends is trusted as far as lbd's own code is.
 """
 
 from __future__ import annotations
@@ -120,11 +120,13 @@ def _send_config(out: BinaryIO, config: schema.Config) -> None:
 
 def _main() -> None:
     from lbd.config.loader import load
+    from lbd.control.config_tests import raise_failed
 
     gc.disable()  # a process that ends soon
     out = sys.stdout.buffer
     try:
         config = load(Path(sys.argv[1]))
+        raise_failed(config)
     except ConfigErrors as errors:
         _send(out, errors)
     else:

@@ -48,6 +48,7 @@ class _Daemon:
     nothing behind."""
 
     def __init__(self, config: schema.Config, log: Log, reload_from: Path | None) -> None:
+        config.written_at(config.places.thin())
         self.config = config
         self.path = reload_from
         self.log = log

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lbd.config import schema
 from lbd.control.certs.offloop import off_loop
@@ -132,6 +132,13 @@ class Worker:
         self._rotating = asyncio.create_task(self._rotate_tickets())
         if self.fleet is not None:
             await self.fleet.start(taken_apart(self.config), self.config.log.level)
+
+    def explain(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the request would go and why, or the past one that it names by id. BadValue."""
+        from lbd.control.explain import explain, recalled  # when it is asked for
+
+        assert self.runtime is not None
+        return explain(self.runtime, recalled(request, self.recorder))
 
     def take_over(self, compiled: Compiled) -> None:
         """Look after what a Runtime that serves from now on has brought."""

@@ -33,6 +33,7 @@ cdef class Cluster(Handler):
     cdef uint64_t seen                  # of state.generation
     cdef int worker, workers            # its place among the records of all workers
     cdef size_t stats_step
+    cdef bint rehearsing                # what it is asked leaves no trace, see rehearsal.pyx
     cdef uint8_t[75] failure_statuses   # bit set: responses that count as failures of the endpoint
     cdef readonly bint measures         # Endpoint.recent is wanted
     cdef readonly bint watched          # somebody wants to know how attempts end
@@ -55,6 +56,7 @@ cdef class Cluster(Handler):
     cdef public object on_change        # called with (cluster, kind, detail) when something of note happens, or None
 
     cdef Cluster serving(self, int urgency, Selection selection, dict labels, int* reason)
+    cdef int refusal(self, int urgency, Selection selection, dict labels) noexcept
     cdef int admit(self, int urgency) noexcept
     cdef Endpoint pick(self, Selection selection, uint64_t key, list tried)
     cdef Endpoint pick_again(self, Selection selection, uint64_t key, list tried, RetryPolicy policy, int cause)

@@ -3,6 +3,7 @@ from typing import Any
 
 from lbd.engine.endpoint import Balancer, Endpoint
 from lbd.engine.guard import ConcurrencyLimit, Guard
+from lbd.engine.key import KeySource
 from lbd.engine.pool import Protocol
 from lbd.engine.reactor import Reactor
 from lbd.engine.retry import RetryBudget, RetryPolicy
@@ -21,6 +22,7 @@ class Cluster:
     passive: Guard | None
     breaker: Guard | None
     limiter: ConcurrencyLimit | None
+    key: KeySource | None
     sticky: Sticky | None
     retry: RetryPolicy | None
     budget: RetryBudget | None

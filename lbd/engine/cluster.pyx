@@ -342,10 +342,7 @@ cdef class Cluster(Handler):
         cdef Cluster cluster = self
         cdef int _hop
         for _hop in range(FALLBACK_HOPS):
-            if labels and not selection.parts:
-                reason[0] = R_NO_ENDPOINT
-            else:
-                reason[0] = cluster.admit(urgency) if cluster.gated else R_NONE
+            reason[0] = cluster.refusal(urgency, selection, labels)
             if reason[0] == R_NONE or cluster.fallback is None:
                 return cluster
             cluster.stats.fallbacks += 1
@@ -353,6 +350,12 @@ cdef class Cluster(Handler):
             if labels:
                 selection = cluster.subset(labels)
         return cluster
+
+    cdef int refusal(self, int urgency, Selection selection, dict labels) noexcept:
+        """Why this very cluster takes no more exchange for the endpoints with these labels; R_NONE: it does."""
+        if labels and not selection.parts:
+            return R_NO_ENDPOINT
+        return self.admit(urgency) if self.gated else R_NONE
 
     cdef int admit(self, int urgency) noexcept:
         """May one more exchange go here? R_NONE, or the Reason why not. urgency: 0 high, 1 normal, 2 low."""
@@ -443,13 +446,13 @@ cdef class Cluster(Handler):
             return False
         if self.breaker is None or not self.breaker.tries(endpoint) or self.breaker.admit(endpoint, self.now()):
             return True
-        if self.passive is not None:
+        if self.passive is not None and not self.rehearsing:
             self.passive.on_outcome(endpoint, OUTCOME_NONE, 0, self.now())
         return False
 
     cdef void spare(self, Endpoint endpoint) noexcept:
         """It was picked, but nothing goes there after all: if that was to be a try, it is still to be made."""
-        if not endpoint.on_probation:
+        if not endpoint.on_probation or self.rehearsing:
             return
         if self.passive is not None and self.passive.tries(endpoint):
             self.passive.on_outcome(endpoint, OUTCOME_NONE, 0, self.now())

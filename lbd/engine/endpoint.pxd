@@ -74,4 +74,6 @@ cdef class Balancer:
     cdef void on_acquired(self, int index) noexcept
     cdef void on_released(self, int index) noexcept
     cdef void on_response(self, int index, uint64_t us, bint failed) noexcept
+    cdef bytes bookmark(self)
+    cdef void go_back(self, bytes place) noexcept
     cdef int _slot(self, Endpoint endpoint)

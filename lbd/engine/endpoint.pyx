@@ -187,6 +187,7 @@ cdef class Seat:
 
 cdef class Balancer:
     """Base of all algorithms: `endpoints` are those with weight > 0 that may be picked."""
+    score_means = ""            # what `scores` are, in words
 
     def __cinit__(self, endpoints=(), *args, **kwargs):
         self.endpoints = tuple(endpoints)
@@ -211,6 +212,19 @@ cdef class Balancer:
         """An attempt has ended: the time to the first byte of its response, or until it failed."""
         pass
 
+    cdef bytes bookmark(self):
+        """All that pick() changes: turns, random numbers. For those who want to know what would be picked."""
+        return b""
+
+    cdef void go_back(self, bytes place) noexcept:
+        """Undo the picks since a bookmark; nothing else has happened meanwhile."""
+        pass
+
+    def scores(self, uint64_t key=0):
+        """Endpoint -> what it goes by, the lowest first; `score_means` says what that is. Empty where endpoints are drawn
+        or take turns by weight alone. Nothing is changed; the cost is that of a look at all endpoints."""
+        return {}
+
     cdef int _slot(self, Endpoint endpoint):
         if self.slots is None:
             self.slots = {each: i for i, each in enumerate(self.endpoints)}
@@ -220,6 +234,14 @@ cdef class Balancer:
     def pick_one(self, uint64_t key=0, int attempt=0):
         cdef int index = self.pick(key, attempt)
         return None if index < 0 else self.endpoints[index]
+
+    def peek(self, uint64_t key=0, int attempts=1):
+        """What the next pick and its alternatives would be, [] when there is none. Nothing is changed."""
+        cdef bytes place = self.bookmark()
+        cdef int attempt
+        found = [self.pick(key, attempt) for attempt in range(attempts)]
+        self.go_back(place)
+        return [self.endpoints[index] for index in found if index >= 0]
 
     def pick_many(self, long times):
         """Pick again and again (bench/micro)."""

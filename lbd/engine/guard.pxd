@@ -14,6 +14,7 @@ cdef enum:                      # Outcome
 cdef class Guard:
     cdef readonly bint measures         # it looks at Endpoint.recent
     cdef readonly bint gates            # it holds back the cluster: each request has to be admitted
+    cdef bint rehearsing                # what it is asked leaves no trace, see rehearsal.pyx
     cdef bint admit(self, Endpoint endpoint, uint64_t now) noexcept
     cdef void on_outcome(self, Endpoint endpoint, int outcome, uint64_t us, uint64_t now) noexcept
     cdef bint holds_back(self, Endpoint endpoint, uint64_t now) noexcept

@@ -12,7 +12,7 @@ cdef class Guard:
 
     cdef bint admit(self, Endpoint endpoint, uint64_t now) noexcept:
         """May an exchange go there? Asked only while the guard is not at rest; the answer yes may use up a probe, which
-        on_outcome gives back."""
+        on_outcome gives back. While `rehearsing` nothing is used up: it decides on a copy of its record."""
         return True
 
     cdef void on_outcome(self, Endpoint endpoint, int outcome, uint64_t us, uint64_t now) noexcept:

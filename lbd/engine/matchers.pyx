@@ -55,6 +55,11 @@ cdef class ValueMatcher(Matcher):
         wanted = [g.decode() for g in self.globs] or ("present" if self.want_present else "absent")
         return f"<{type(self).__name__} {self.name.decode('latin-1')} {wanted}>"
 
+    def __str__(self):
+        """What it wants, in words."""
+        wanted = " or ".join(g.decode() for g in self.globs) or ("present" if self.want_present else "absent")
+        return f"{self.label} must be {wanted}"
+
     cdef bint accepts(self, const char* value, size_t n) noexcept:
         cdef bytes glob
         if not self.globs:
@@ -205,6 +210,9 @@ cdef class MethodIn(Matcher):
     def __repr__(self):
         return f"<MethodIn {[m.decode() for m in self.methods]}>"
 
+    def __str__(self):
+        return f"method must be {' or '.join(m.decode() for m in self.methods)}"
+
     cdef bint match(self, const RequestView* request) noexcept:
         cdef bytes method
         for method in self.methods:
@@ -225,6 +233,9 @@ cdef class Source(Matcher):
 
     def __repr__(self):
         return f"<Source {self.networks}>"
+
+    def __str__(self):
+        return f"client must be in {' or '.join(self.networks)}"
 
     cdef bint match(self, const RequestView* request) noexcept:
         return in_networks(<const uint8_t*> <const char*> self.table, len(self.table), request.client)
@@ -267,6 +278,10 @@ cdef class BodySize(Matcher):
     def __repr__(self):
         return f"<BodySize {self.low}..{self.high}>"
 
+    def __str__(self):
+        upto = f" and at most {self.high}" if self.high < 1 << 62 else ""
+        return f"announced length of the body must be at least {self.low}{upto}"
+
     cdef bint match(self, const RequestView* request) noexcept:
         cdef int64_t size = request.head.content_length if request.head.framing == BODY_LENGTH else 0
         return request.head.framing != BODY_CHUNKED and self.low <= size <= self.high
@@ -285,6 +300,9 @@ cdef class ClientCertificate(Matcher):
 
     def __repr__(self):
         return f"<ClientCertificate subject={self.subject} names={self.names} fingerprint={self.fingerprint}>"
+
+    def __str__(self):
+        return "the client must present another certificate"
 
     cdef bint match(self, const RequestView* request) noexcept:
         cdef object who = <object> request.identity

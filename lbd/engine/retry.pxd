@@ -44,3 +44,4 @@ cdef class RetryBudget:
 
     cdef void deposit(self) noexcept
     cdef bint withdraw(self, uint64_t now) noexcept
+    cdef double left(self, uint64_t now) noexcept

@@ -149,13 +149,18 @@ cdef class RetryBudget:
 
     cdef bint withdraw(self, uint64_t now) noexcept:
         """May one more attempt be made? now: milliseconds."""
-        if self.at:
-            self.tokens = min(self.most, self.tokens + <double> (now - self.at) * self.least / 1000.0)
+        self.tokens = self.left(now)
         self.at = now
         if self.tokens < 1.0:
             return False
         self.tokens -= 1.0
         return True
+
+    cdef double left(self, uint64_t now) noexcept:
+        """Attempts that may be made at once, nothing being taken. now: milliseconds."""
+        if self.at == 0:
+            return self.tokens
+        return min(self.most, self.tokens + <double> (now - self.at) * self.least / 1000.0)
 
     # the same for tests and the simulator
     def on_request(self):

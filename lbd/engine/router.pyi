@@ -11,6 +11,7 @@ class Respond:
     status: int
     headers: bytes
     body: bytes
+    https_port: int
     def __init__(
         self,
         status: int,
@@ -25,6 +26,8 @@ class Route:
     matchers: tuple[Matcher, ...]
     cluster: Cluster | None
     respond: Respond | None
+    labels: dict[str, str]
+    urgency: int
     captures: tuple[str, ...]
     source: Any
     def __init__(

@@ -36,11 +36,15 @@ cdef class Breaker(Guard):
 
     cdef bint admit(self, Endpoint endpoint, uint64_t now) noexcept:
         cdef Circuit* circuit
+        cdef Circuit copy
         cdef uint64_t was
         cdef bint admitted
         if endpoint is None and self.each_endpoint:
             return True
         circuit = self._circuit(endpoint)
+        if self.rehearsing:
+            copy = circuit[0]
+            return circuit_admit(&copy, &self.rule, now)
         was = circuit.state
         admitted = circuit_admit(circuit, &self.rule, now)
         if was == CIRCUIT_OPEN and circuit.state == CIRCUIT_HALF_OPEN:
@@ -65,6 +69,10 @@ cdef class Breaker(Guard):
             self.cluster.tell("breaker closed", endpoint if self.each_endpoint else None)
 
     cdef bint holds_back(self, Endpoint endpoint, uint64_t now) noexcept:
+        cdef Circuit copy
+        if self.rehearsing:
+            copy = endpoint.state.breaker
+            return self.each_endpoint and copy.state == CIRCUIT_OPEN and not circuit_is_over(&copy, now)
         return (self.each_endpoint and endpoint.state.breaker.state == CIRCUIT_OPEN
                 and not circuit_is_over(&endpoint.state.breaker, now))
 

@@ -43,6 +43,10 @@ cdef class Passive(Guard):
         self.cluster = cluster
 
     cdef bint admit(self, Endpoint endpoint, uint64_t now) noexcept:
+        cdef Circuit copy
+        if self.rehearsing:
+            copy = endpoint.state.ejection
+            return circuit_admit(&copy, &self.rule, now)
         return circuit_admit(&endpoint.state.ejection, &self.rule, now)
 
     cdef void on_outcome(self, Endpoint endpoint, int outcome, uint64_t us, uint64_t now) noexcept:
@@ -87,6 +91,10 @@ cdef class Passive(Guard):
         return False
 
     cdef bint holds_back(self, Endpoint endpoint, uint64_t now) noexcept:
+        cdef Circuit copy
+        if self.rehearsing:
+            copy = endpoint.state.ejection
+            return copy.state == CIRCUIT_OPEN and not circuit_is_over(&copy, now)
         return endpoint.state.ejection.state == CIRCUIT_OPEN and not circuit_is_over(&endpoint.state.ejection, now)
 
     cdef bint tries(self, Endpoint endpoint) noexcept:

@@ -19,6 +19,7 @@ LISTS = (
     "listeners[].routes",
     "listeners[].tls.certificates",
     "clusters[].endpoints",
+    "tests",
 )
 
 

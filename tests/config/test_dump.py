@@ -118,3 +118,12 @@ def test_patterns_of_the_schema_accept_the_examples() -> None:
     for file in sorted(CONF.glob("*.yaml")):
         walk(json.loads(json.dumps(load(file, env={}).model_dump(mode="json"))), schema)
     assert checked > 100
+
+
+def test_an_empty_list_in_place_of_a_default_survives() -> None:
+    config = load_text(
+        "listeners: [{name: w, bind: ':1', cluster: c}]\n"
+        "clusters: [{name: c, endpoints: ['h:1'], failure_statuses: [], retry: {on: []}}]\n"
+    )
+    assert config.clusters[0].failure_statuses == ()
+    assert load_text(dump(config)) == config
