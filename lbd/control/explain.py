@@ -127,7 +127,7 @@ def _walked(cluster: Cluster, reason: str, config: schema.Config) -> dict[str, A
         state, left, _ = circuits["breaker"]
         why = f"its breaker is {state}" + (f" for {left:.1f} s more" if left else ": its tries are under way")
     if reason == "overflow":
-        why = f"max_requests is reached: {cluster.active} of {cluster.max_requests} under way"
+        why = f"max_requests is reached: {cluster.under_way} of {cluster.max_requests} under way"
     if reason == "overload" and cluster.limiter is not None:
         why = f"the adaptive limit is reached: {cluster.active} under way, {cluster.limiter.limit} allowed"
     return {"name": cluster.name, "at": cluster_place(cluster.name, config), "reason": reason, "why": why}
@@ -159,7 +159,7 @@ def _cluster(outcome: Rehearsal, config: schema.Config) -> dict[str, Any] | None
         ],
         "panic": selection.panic,
         "region": selection.region or None,
-        "active": cluster.active,
+        "active": cluster.under_way,
         "breaker": circuits_of(cluster, None).get("breaker", ("closed",))[0] if cluster.breaker else None,
     }
 

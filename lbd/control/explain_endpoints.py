@@ -69,7 +69,7 @@ def _rows(
             "notes": list(_notes(endpoint, cluster)),
             "part": seat[0] if seat is not None else None,
             "weight": endpoint.wanted_weight,
-            "active": endpoint.active,
+            "active": endpoint.under_way,
             "connections": connections_of(endpoint),
             "score": None if score is None else round(score, 6),
             "place": _place(endpoint, outcome),

@@ -3,15 +3,15 @@
 
 Strategy: the request is given to them as a client's would be (parse_request, Router.match with a recorder, take_request,
 Cluster.pick and pick_again), by a client that nobody is. What they would change is kept before and put back after: turns
-and random numbers of balancers and clusters, the tokens of the retry budget; they count into records that nobody reads,
-and guards decide on copies of their circuits. All of it happens within one call on the worker's loop, so no request of
+and random numbers of balancers and clusters, the tokens of the retry budget, what this worker has counted; and guards
+decide on copies of their circuits. All of it happens within one call on the worker's loop, so no request of
 a client comes between. The one thing that stays: the first request for a fallback with labels makes that selection.
 """
 
 import ipaddress
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from lbd.engine.cluster cimport Cluster
 from lbd.engine.endpoint cimport Balancer, Endpoint
@@ -57,8 +57,7 @@ cdef class _Recorder:
 cdef class _Kept:
     """The state of a cluster that deciding changes; it rehearses until `put_back`."""
     cdef Cluster cluster
-    cdef ClusterStats* stats
-    cdef ClusterStats scratch
+    cdef ClusterStats stats     # of this worker, which alone writes them
     cdef uint64_t seed
     cdef double tokens
     cdef uint64_t tokens_at
@@ -69,7 +68,7 @@ cdef class _Kept:
         cdef Selection selection
         cdef Balancer part
         self.cluster = cluster
-        self.stats = cluster.stats
+        self.stats = cluster.stats[0]
         self.seed = cluster.seed
         self.on_change = cluster.on_change
         if cluster.budget is not None:
@@ -77,8 +76,6 @@ cdef class _Kept:
             self.tokens_at = cluster.budget.at
         self.balancers = [(part, part.bookmark()) for selection in (cluster.selection, *cluster.subsets.values())
                           for part in selection.parts]
-        memset(&self.scratch, 0, sizeof(self.scratch))
-        cluster.stats = &self.scratch
         cluster.on_change = None
         self._set(True)
 
@@ -93,7 +90,7 @@ cdef class _Kept:
         cdef Balancer part
         cdef bytes place
         self._set(False)
-        self.cluster.stats = self.stats
+        self.cluster.stats[0] = self.stats
         self.cluster.seed = self.seed
         self.cluster.on_change = self.on_change
         if self.cluster.budget is not None:
@@ -199,7 +196,7 @@ cdef class Rehearsal:
             self._match()
         kept = self._keep(self.route.cluster if self.route is not None else None)
         try:
-            self._decide(client)
+            self._decide(client, kept)
         finally:
             _put_back(kept)
         return 0
@@ -227,11 +224,16 @@ cdef class Rehearsal:
                 self.captures[name] = self.path[router.capture[i].start:router.capture[i].start + router.capture[i].length]
         return 0
 
-    cdef int _decide(self, _Nobody client) except -1:
+    cdef int _decide(self, _Nobody client, list kept) except -1:
         cdef Exchange x = self.x
+        cdef uint64_t sessions
         cdef int reason
+        cdef dict before = {}       # cluster -> sessions that it has counted
         if self.route is not None and self.route.cluster is not None:
             self._walk(self.route.cluster, self.route.urgency, self.route.selection, self.route.labels)
+        for one in kept:
+            sessions = (<_Kept> one).stats.sticky_kept + (<_Kept> one).stats.sticky_lost
+            before[(<_Kept> one).cluster] = sessions
         reason = take_request(client, x, &self.head)
         if reason:
             return self._refuse(reason)
@@ -248,7 +250,8 @@ cdef class Rehearsal:
         self.upstream_head = x.head[:x.head_len]
         if self.cluster.sticky is not None:
             self.has_session = x.session != 0
-            self.knows_session = self.cluster.stats.sticky_kept + self.cluster.stats.sticky_lost != 0
+            sessions = self.cluster.stats.sticky_kept + self.cluster.stats.sticky_lost
+            self.knows_session = sessions != before[self.cluster]
         self._pick()
         return 0
 

@@ -119,13 +119,13 @@ cdef class Passive(Guard):
         cdef Endpoint endpoint
         for endpoint in endpoints:
             endpoint.fade(now)
-        busy = [e for e in endpoints if (<Endpoint> e).recent.requests >= self.latency_volume]
+        busy = [e for e in endpoints if (<Endpoint> e).stats.recent.requests >= self.latency_volume]
         if len(busy) < LATENCY_PEERS:
             return
-        means = sorted([(<Endpoint> e).recent.us / (<Endpoint> e).recent.requests for e in busy])
+        means = sorted([(<Endpoint> e).stats.recent.us / (<Endpoint> e).stats.recent.requests for e in busy])
         bound = max(self.latency_us, self.latency_factor * means[(len(means) - 1) // 2])
         for endpoint in busy:
             if (endpoint.state.ejection.state == CIRCUIT_CLOSED
-                    and endpoint.recent.us > bound * endpoint.recent.requests):
-                endpoint.recent.requests = endpoint.recent.failures = endpoint.recent.us = 0
+                    and endpoint.stats.recent.us > bound * endpoint.stats.recent.requests):
+                endpoint.stats.recent.requests = endpoint.stats.recent.failures = endpoint.stats.recent.us = 0
                 self._eject(endpoint, False, now)
