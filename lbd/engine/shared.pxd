@@ -126,7 +126,7 @@ cdef struct WorkerStats:        # one per worker, about itself
     uint64_t pid
     uint64_t cpu_us             # user and system time
     uint64_t log_lines, log_dropped     # of access logs
-    uint64_t exported, unqueued, unexported     # traces: taken by the collector, lost before and by it
+    uint64_t exported, unqueued, unexported     # traces: taken by the collector, lost before, lost by it
 
 cdef uint8_t[600] STATUS_SLOT
 

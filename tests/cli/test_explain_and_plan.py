@@ -180,7 +180,11 @@ def test_a_running_lbd_is_asked(tmp_path: Path) -> None:
         assert json.loads(run(server, "explain", "http://x/v1/").stdout)["outcome"]["endpoint"] != before
 
         done = run(server, "explain", "--id", "1f")
-        assert done.returncode == 1 and "records no requests" in done.stderr
+        assert done.returncode == 1 and "no longer, in the recorder" in done.stderr
+        request_id = json.loads(run(server, "recorder").stdout.splitlines()[0])["request_id"]
+        done = run(server, "explain", "--id", request_id)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["request"]["target"] == "/v1/"
         done = run(server, "explain", "http://x:99/")
         assert done.returncode == 1 and "no http listener is bound to port 99" in done.stderr
 

@@ -295,10 +295,12 @@ def test_a_large_configuration_has_a_bounded_answer() -> None:
 
 def test_a_past_request_comes_from_the_recorder() -> None:
     class Recorder:
-        def asked(self, request_id: str) -> dict[str, Any] | None:
-            return {"url": "http://x/"} if request_id == "1f" else None
+        def find(self, request_id: str) -> dict[str, Any] | None:
+            known = {"method": "PUT", "path": "/a", "host": "x", "listener": "web", "status": 200}
+            return known if request_id == "1f" else None
 
-    assert recalled({"id": "1f"}, Recorder()) == {"url": "http://x/"}
+    asked_again = {"method": "PUT", "target": "/a", "host": "x", "listener": "web"}
+    assert recalled({"id": "1f"}, Recorder()) == asked_again
     assert recalled({"url": "http://y/"}, None) == {"url": "http://y/"}
     for recorder, said in ((Recorder(), "no longer, in the recorder"), (None, "records no requests")):
         with pytest.raises(BadValue, match=said):

@@ -110,7 +110,7 @@ def test_worker_outside_of_the_block_is_refused(worker: int) -> None:
 
 
 def test_a_large_block_costs_only_addresses() -> None:
-    assert repr(Shared(1, 1 << 40)).endswith("used=64>")
+    assert repr(Shared(1, 1 << 40)).endswith("used=192>")
 
 
 def test_bucket_bounds_rise() -> None:
