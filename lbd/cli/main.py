@@ -29,6 +29,7 @@ VERBS = {
     "weight": "lbd.cli.weight",
     "config": "lbd.cli.config",
     "cert": "lbd.cli.cert",
+    "monitoring": "lbd.cli.monitoring",
     "version": "lbd.cli.version",
 }
 
