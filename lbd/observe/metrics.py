@@ -52,6 +52,10 @@ class CertificateState(Protocol):
     def not_after(self) -> float | None: ...
     @property
     def source(self) -> str: ...
+    @property
+    def error(self) -> str | None:
+        """Why it is not replaced."""
+        ...
 
 
 class Certificates(Protocol):
