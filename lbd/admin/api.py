@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import os
+import signal
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +18,7 @@ from urllib.parse import unquote
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from lbd.admin import views
@@ -53,6 +56,7 @@ def build_api(worker: views.Administered, log: Log) -> FastAPI:
     _add_reading(api, worker)
     _add_changes(api, worker, log)
     _add_reload(api, worker, log)
+    _add_stop(api, worker, log)
     return api
 
 
@@ -124,6 +128,17 @@ def _add_reload(api: FastAPI, worker: views.Administered, log: Log) -> None:
         except worker.reloader.refused as refusal:
             return JSONResponse({"error": str(refusal)}, 409)
         return JSONResponse(asdict(report))
+
+
+def _add_stop(api: FastAPI, worker: views.Administered, log: Log) -> None:
+    @api.post("/api/stop", responses={200: {"model": views.Stopping}, **REFUSED})
+    async def stop(request: Request) -> JSONResponse:
+        """Drain and end, as after SIGTERM; answers before that. Asking again changes nothing."""
+        log.info(f"admin: {request.state.peer} asks lbd to stop")
+        # a second signal would cut what drains; the first one only when this is answered
+        order = None if worker.draining else BackgroundTask(os.kill, os.getpid(), signal.SIGTERM)
+        view = {"pid": os.getpid(), "drain_timeout": worker.config.drain_timeout}
+        return JSONResponse(view, background=order)
 
 
 def apply(states: views.Setter, cluster: Cluster, endpoint: Endpoint, change: views.Change) -> list[str]:

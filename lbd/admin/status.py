@@ -1,7 +1,7 @@
 """The page /status: a few lines of text, for people and for programs that read nginx's stub_status.
 
 The first four lines are in that format, to the letter. lbd does not count clients that are in the middle of a
-request head, so Reading is always 0; Writing are exchanges and tunnels under way, Waiting are other connections.
+request head, so Reading is always 0; Writing are exchanges and tunnels under way, Waiting is the rest.
 """
 
 from __future__ import annotations

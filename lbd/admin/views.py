@@ -44,6 +44,13 @@ class Reloaded(BaseModel):
     warnings: list[str]
 
 
+class Stopping(BaseModel):
+    """What lbd does when it has been told to stop."""
+
+    pid: int = Field(description="Of the process that will end.")
+    drain_timeout: float = Field(description="Seconds after which what is still under way is cut.")
+
+
 class Weights(BaseModel):
     configured: int = Field(description="As in the configuration, or as discovered.")
     wanted: int = Field(description="As set at run time, else as configured.")

@@ -190,6 +190,7 @@ def test_openapi_describes_every_path(unchanged: Lbd) -> None:
         "/api/clusters/{cluster}",
         "/api/clusters/{cluster}/endpoints/{endpoint}",
         "/api/reload",
+        "/api/stop",
     }
     fields = described["components"]["schemas"]["EndpointView"]["properties"]
     assert set(fields) == set(endpoint(unchanged, "app", "one"))
