@@ -32,6 +32,8 @@ VERBS = {
     "config": "lbd.cli.config",
     "cert": "lbd.cli.cert",
     "monitoring": "lbd.cli.monitoring",
+    "completion": "lbd.cli.completion",
+    "man": "lbd.cli.man",
     "version": "lbd.cli.version",
 }
 
