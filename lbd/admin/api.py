@@ -10,6 +10,8 @@ import asyncio
 import difflib
 import hashlib
 import json
+import os
+import signal
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +20,7 @@ from urllib.parse import unquote
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from lbd.admin import views
@@ -61,6 +64,7 @@ def build_api(worker: views.Administered, log: Log) -> FastAPI:
     add_recorder(api, worker)
     add_log_level(api, worker, REFUSED)
     _add_why(api, worker)
+    _add_stop(api, worker, log)
     return api
 
 
@@ -159,6 +163,17 @@ def _add_why(api: FastAPI, worker: views.Administered) -> None:
     async def listeners() -> JSONResponse:
         """All listeners, with how many connections they have."""
         return JSONResponse([views.view_listener(worker, one) for one in worker.config.listeners])
+
+
+def _add_stop(api: FastAPI, worker: views.Administered, log: Log) -> None:
+    @api.post("/api/stop", responses={200: {"model": views.Stopping}, **REFUSED})
+    async def stop(request: Request) -> JSONResponse:
+        """Drain and end, as after SIGTERM; answers before that. Asking again changes nothing."""
+        log.info(f"admin: {request.state.peer} asks lbd to stop")
+        # a second signal would cut what drains; the first one only when this is answered
+        order = None if worker.draining else BackgroundTask(os.kill, os.getpid(), signal.SIGTERM)
+        view = {"pid": os.getpid(), "drain_timeout": worker.config.drain_timeout}
+        return JSONResponse(view, background=order)
 
 
 def apply(states: views.Setter, cluster: Cluster, endpoint: Endpoint, change: views.Change) -> list[str]:

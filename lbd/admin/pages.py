@@ -1,11 +1,16 @@
-"""Pages of the admin listener for machines: /metrics, /live, /ready. Plain text, GET and HEAD."""
+"""Pages of the admin listener for machines: /metrics, /status, /health, /live, /ready. GET and HEAD."""
 
 from __future__ import annotations
 
+import json
+
+from lbd.admin.health import is_good, view_health
+from lbd.admin.status import status_text
 from lbd.observe.metrics import Exposition, Observed
 
 TEXT = "text/plain; charset=utf-8"
-PATHS = ("/metrics", "/live", "/ready")
+JSON = "application/json"
+PATHS = ("/metrics", "/status", "/health", "/live", "/ready")
 OPEN_PATHS = ("/live", "/ready")  # for probes, which have no token
 
 Answer = tuple[int, str, bytes]
@@ -27,4 +32,9 @@ class Pages:
             if self.worker.draining:
                 return 503, TEXT, b"draining\n"
             return 200, TEXT, b"ready\n"
-        return 404, TEXT, b"not found; try /metrics, /live, /ready or /docs\n"
+        if path == "/status":
+            return 200, TEXT, status_text(self.worker).encode()
+        if path == "/health":
+            view = view_health(self.worker)
+            return 200 if is_good(view) else 503, JSON, json.dumps(view).encode() + b"\n"
+        return 404, TEXT, b"not found; try /status, /health, /metrics, /live, /ready or /docs\n"

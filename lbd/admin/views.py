@@ -62,6 +62,13 @@ class Asked(BaseModel):
     body: StrictInt = Field(default=0, description="Announced length of its body; -1: not announced.")
 
 
+class Stopping(BaseModel):
+    """What lbd does when it has been told to stop."""
+
+    pid: int = Field(description="Of the process that will end.")
+    drain_timeout: float = Field(description="Seconds after which what is still under way is cut.")
+
+
 class Weights(BaseModel):
     configured: int = Field(description="As in the configuration, or as discovered.")
     wanted: int = Field(description="As set at run time, else as configured.")

@@ -79,6 +79,13 @@ class AdminClient:
         """What stands there; `holds`: a member that it has when lbd answers. NotRunning, Refused."""
         return self._held(self._ask("GET", path, None), holds)
 
+    def text(self, path: str) -> str:
+        """A page that is text; NotRunning, Refused."""
+        status, content = self._exchange("GET", path, None)
+        if status != 200:
+            raise Refused(_why_refused(status, _json_or_none(content), self.address))
+        return content.decode("utf-8", "replace")
+
     def post(self, path: str, holds: str, body: dict[str, Any] | None = None) -> Any:
         """The answer to an order or a question, as for `get`; NotRunning, Refused."""
         return self._held(self._ask("POST", path, json.dumps(body or {})), holds)
@@ -98,31 +105,39 @@ class AdminClient:
         return data
 
     def _ask(self, method: str, path: str, body: str | None) -> Any:
+        status, content = self._exchange(method, path, body)
+        data = _json_or_none(content)
+        if data is None:
+            raise Refused(f"{self.address} is not an admin listener of lbd: it answers {status}, and no JSON")
+        if status != 200:
+            raise Refused(_why_refused(status, data, self.address))
+        return data
+
+    def _exchange(self, method: str, path: str, body: str | None) -> tuple[int, bytes]:
         fields = {"Content-Type": "application/json"} if body is not None else {}
         if self._token is not None:
             fields["Authorization"] = f"Bearer {self._token}"
         try:
             self._connection.request(method, path, body, fields)
             response = self._connection.getresponse()
-            content = response.read()
+            return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
+            self._connection.close()  # the next request opens another
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise NotRunning(f"no lbd answers at {self.address}: {why}") from None
-        return _content_of(response.status, content, self.address)
 
 
-def _content_of(status: int, content: bytes, address: str) -> Any:
+def _json_or_none(content: bytes) -> Any:
     try:
-        data = json.loads(content)
+        return json.loads(content)
     except ValueError:
-        raise Refused(
-            f"{address} is not an admin listener of lbd: it answers {status}, and no JSON"
-        ) from None
-    if status == 200:
-        return data
+        return None
+
+
+def _why_refused(status: int, data: Any, address: str) -> str:
     why = data.get("error") if isinstance(data, dict) else None
     hint = f"; set {TOKEN_VARIABLE}, or admin.token in the configuration" if status == 401 else ""
-    raise Refused(f"{why or f'{address} answers {status}'}{hint}")
+    return f"{why or f'{address} answers {status}'}{hint}"
 
 
 def _connection_to(address: str) -> http.client.HTTPConnection:

@@ -21,9 +21,11 @@ VERBS = {
     "demo": "lbd.cli.demo",
     "proxy": "lbd.cli.proxy",
     "reload": "lbd.cli.reload",
+    "stop": "lbd.cli.stop",
     "status": "lbd.cli.status",
     "explain": "lbd.cli.explain",
     "plan": "lbd.cli.plan",
+    "top": "lbd.cli.top",
     "drain": "lbd.cli.drain",
     "undrain": "lbd.cli.drain",
     "disable": "lbd.cli.disable",
@@ -33,6 +35,9 @@ VERBS = {
     "log-level": "lbd.cli.log_level",
     "config": "lbd.cli.config",
     "cert": "lbd.cli.cert",
+    "monitoring": "lbd.cli.monitoring",
+    "completion": "lbd.cli.completion",
+    "man": "lbd.cli.man",
     "version": "lbd.cli.version",
 }
 

@@ -23,7 +23,10 @@ from lbd.cli.admin_client import (
 )
 
 HEAD = ("CLUSTER", "ENDPOINT", "STATE", "HEALTH", "WEIGHT", "ACTIVE", "RECENT", "ERRORS", "LATENCY", "NOTES")
-NUMBERS = {"WEIGHT", "ACTIVE", "RECENT", "ERRORS", "LATENCY"}
+NUMBERS = {
+    "WEIGHT", "ACTIVE", "RECENT", "ERRORS", "LATENCY",
+    "USABLE", "REQ/S", "FAILED", "P50", "P99", "QUEUED", "CONNS",
+}  # fmt: skip
 
 
 @click.command(
@@ -60,7 +63,7 @@ def _look(client: AdminClient, clusters: Sequence[str]) -> dict[str, Any]:
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     info, clusters = found["info"], found["clusters"]
-    parts = [f"lbd {info['version']}", f"pid {info['pid']}", f"up {_duration(time.time() - info['started'])}"]
+    parts = [f"lbd {info['version']}", f"pid {info['pid']}", f"up {duration(time.time() - info['started'])}"]
     parts += [printable(info["environment"])] if info["environment"] else []
     parts += ["stopping"] if info["draining"] else []
     yield ", ".join(parts)
@@ -133,7 +136,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """The two largest units: 93784 -> `1d2h`."""
     left = max(0, int(seconds))
     parts: list[str] = []

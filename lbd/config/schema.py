@@ -96,6 +96,10 @@ class Admin(Settings):
         default=None,
         description="What clients send as `Authorization: Bearer`, except for /live and /ready.",
     )
+    gateway_metrics: bool = Field(
+        default=False,
+        description="Four metrics in /metrics once more, with the names `gateway_*` that other gateways use.",
+    )
 
 
 class ListenerTimeouts(Settings):

@@ -166,7 +166,7 @@ cdef class Shared:
                 (<ListenerStats*> (self.base + <size_t> offset + <size_t> step * worker)).open = 0
 
     def beat(self, int worker, *, double lag, faults, cpu, log, traces):
-        """A worker is alive: what it says of itself. Times in seconds; log: lines made and dropped; traces: exported, dropped
+        """A worker is alive: what it says of itself. Times in seconds; log: lines made, dropped; traces: exported, dropped
         before they reached the collector, and by it."""
         cdef WorkerStats* stats = <WorkerStats*> self.find("worker", "", sizeof(WorkerStats), worker)
         stats.beat = monotonic_us() // 1000

@@ -23,13 +23,12 @@ from lbd.engine.cluster import Cluster
 from lbd.engine.reactor import Reactor
 from lbd.engine.reasons import CODES
 from lbd.engine.retry import CAUSES
-from lbd.engine.shared import KNOWN_STATUS, Shared, bucket_bounds
+from lbd.engine.shared import KNOWN_STATUS, Shared
+from lbd.observe.gateway import gateway_metrics
+from lbd.observe.histogram import histogram_rows
 from lbd.observe.resilience import resilience_metrics
 
-BOUNDS = bucket_bounds()
 GRPC_OTHER = 17  # slot of a call without a status, or with an unknown one
-# Every fourth bound (a power of two of 16 us) keeps series few; the block keeps the finer ones.
-SHOWN = frozenset(range(0, len(BOUNDS) - 1, 4))
 
 
 class Snapshot(Protocol):
@@ -52,6 +51,10 @@ class CertificateState(Protocol):
     def not_after(self) -> float | None: ...
     @property
     def source(self) -> str: ...
+    @property
+    def error(self) -> str | None:
+        """Why it is not replaced."""
+        ...
 
 
 class Certificates(Protocol):
@@ -149,19 +152,6 @@ class Exposition:
         return generate_latest(self.registry)
 
 
-def histogram_rows(record: list[Any]) -> tuple[list[tuple[str, float]], float]:
-    """[sum, counts] of the block -> cumulative (le, count) pairs and the sum in seconds."""
-    total, counts = record
-    rows: list[tuple[str, float]] = []
-    cumulative = 0
-    for i, count in enumerate(counts):
-        cumulative += count
-        if i in SHOWN:
-            rows.append((repr(BOUNDS[i]), cumulative))
-    rows.append(("+Inf", cumulative))
-    return rows, total
-
-
 class EngineCollector(Collector):
     """Turns records of the block into metric families."""
 
@@ -178,6 +168,9 @@ class EngineCollector(Collector):
         yield from self._endpoints()
         yield from self._discovery()
         yield from self._process()
+        admin, runtime = self.worker.config.admin, self.worker.runtime
+        if admin is not None and admin.gateway_metrics and runtime is not None:
+            yield from gateway_metrics(self.worker.shared, runtime.clusters.values())
 
     def _routes(self) -> Iterator[Metric]:
         labels = ["listener", "route", "cluster"]

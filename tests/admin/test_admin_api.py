@@ -196,6 +196,7 @@ def test_openapi_describes_every_path(unchanged: Lbd) -> None:
         "/api/explain",
         "/api/config",
         "/api/listeners",
+        "/api/stop",
     }
     fields = described["components"]["schemas"]["EndpointView"]["properties"]
     assert set(fields) == set(endpoint(unchanged, "app", "one"))

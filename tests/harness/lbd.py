@@ -32,7 +32,7 @@ class Lbd:
     """with Lbd(CONFIG, origin=origin) as lbd, lbd.connect() as client: ..."""
 
     def __init__(self, config: str, env: dict[str, str] | None = None, exit_code: int = 0,
-                 descriptors: int | None = None, **places: object):
+                 descriptors: int | None = None, launcher: tuple[str, ...] = (), **places: object):
         for name, place in places.items():
             config = config.replace(f"<{name}>", str(place))
         assert not (left := re.search(r"<\w+>", config)), f"the config has no value for {left}"
@@ -41,6 +41,7 @@ class Lbd:
         if "state_directory" not in config:  # the system's is shared with every other lbd
             config = f"state_directory: state\n{config}"
         self.config, self.env, self.exit_code, self.descriptors = config, env or {}, exit_code, descriptors
+        self.launcher = launcher  # a program that runs the command that it gets as arguments
         self.lines: list[str] = []
         self.output: list[str] = []
         self.ports: dict[str, tuple[str, int]] = {}
@@ -76,7 +77,7 @@ class Lbd:
         file.write_text(self.config)
         path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lbd", "run", "-c", str(file)],
+            [*self.launcher, sys.executable, "-m", "lbd", "run", "-c", str(file)],
             cwd=self.directory, env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1",
                  "PYTHONFAULTHANDLER": "1", **self.env},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
