@@ -16,8 +16,7 @@ from lbd.cli.loading import load_or_exit
 @click.command(
     short_help="Say where a request would go, and why.",
     context_settings={"ignore_unknown_options": False},
-    epilog="Example: lbd explain GET http://api.example.com/v1/users -H 'X-User: anna' -- or: "
-    "lbd explain -c new.yaml --file -- curl -d a=1 https://api.example.com/",
+    epilog="Example: lbd explain GET http://api.example.com/v1/users -H 'X-User: anna'",
 )
 @click.argument("words", metavar="[METHOD] URL | -- curl ...", nargs=-1, type=click.UNPROCESSED)
 @click.option(

@@ -22,7 +22,7 @@ EXIT_SAME, EXIT_CHANGES = 0, 2  # as terraform plan -detailed-exitcode
 
 @click.command(
     short_help="Say what a new configuration would change.",
-    epilog="Example: lbd plan new.yaml -c /etc/lbd/lbd.yaml -- or: lbd plan new.yaml --against old.yaml",
+    epilog="Example: lbd plan new.yaml -c /etc/lbd/lbd.yaml",
 )
 @click.argument("new", metavar="NEW", type=click.Path(path_type=Path))
 @click.option(

@@ -23,8 +23,7 @@ Record = dict[str, Any]
 
 @click.command(
     short_help="Show the last exchanges.",
-    epilog="Example: lbd recorder --errors --cluster api      "
-    "lbd recorder --id 0f3a1c9f66e94c1b8f0a5b3c2d1e4f50 --json",
+    epilog="Example: lbd recorder --errors --cluster api",
 )
 @click.option("--errors", "kind", flag_value="errors", help="Those that failed, which are kept longer.")
 @click.option("--slow", "kind", flag_value="slow", help="Those that were slow, which are kept longer.")

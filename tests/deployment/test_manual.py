@@ -132,7 +132,7 @@ def completed(directory: Path, *words: str) -> list[str]:
 
 
 def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
-    assert completed(tmp_path, "lbd", "re") == ["reload"]
+    assert completed(tmp_path, "lbd", "rel") == ["reload"]
     assert set(completed(tmp_path, "lbd", "status", "--")) >= {"--json", "--admin", "--config"}
     assert completed(tmp_path, "lbd", "monitoring", "show", "al") == ["alerts.yaml"]
     assert completed(tmp_path, "lbd", "config", "") == ["dump", "schema"]

@@ -105,7 +105,7 @@ class Terminal:
             self.y = min(self.y + 1, self.rows - 1)
         elif character == "\b":
             self.x = max(0, self.x - 1)
-        elif self.x < self.columns:
+        elif self.x < self.columns and self.y < len(self.cells):  # it may have shrunk meanwhile
             self.cells[self.y][self.x] = character
             self.x += 1
 
