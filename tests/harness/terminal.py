@@ -25,15 +25,17 @@ class Terminal:
         self.command, self.env, self.rows, self.columns = command, env, rows, columns
         self.cells = [[" "] * columns for _ in range(rows)]
         self.y = self.x = 0
+        self.region = 0, rows - 1  # first and last row of what scrolls
         self.left = b""
 
     def __enter__(self) -> Self:
         self.fd, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", self.rows, self.columns, 0, 0))
+        inherited = {name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")}
         self.process = subprocess.Popen(
             self.command,
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            env={**os.environ, **self.env, "TERM": "vt100", "ESCDELAY": "25"},
+            env={**inherited, **self.env, "TERM": "vt100", "ESCDELAY": "25"},
         )  # fmt: skip
         os.close(theirs)
         return self
@@ -91,6 +93,8 @@ class Terminal:
                 self.left = self.left[match.end() :]
                 if match[2]:
                     self._control(match[1].decode(), match[2].decode())
+                elif match[0] == b"\x1bM":
+                    self._up()
             else:
                 text = re.match(rb"[^\x1b\x0e\x0f\x07]+", self.left)
                 assert text is not None
@@ -102,7 +106,7 @@ class Terminal:
         if character == "\r":
             self.x = 0
         elif character == "\n":
-            self.y = min(self.y + 1, self.rows - 1)
+            self._down()
         elif character == "\b":
             self.x = max(0, self.x - 1)
         elif self.x < self.columns and self.y < len(self.cells):  # it may have shrunk meanwhile
@@ -126,8 +130,28 @@ class Terminal:
         elif kind in "ABCD":
             dy, dx = {"A": (-1, 0), "B": (1, 0), "C": (0, 1), "D": (0, -1)}[kind]
             self.y, self.x = self.y + dy * first, self.x + dx * first
+        elif kind == "r":
+            self.region = (first - 1, numbers[1] - 1) if len(numbers) > 1 else (0, self.rows - 1)
+            self.y = self.x = 0
         else:
-            assert kind in "mhlr", f"unknown control {parameters}{kind}"
+            assert kind in "mhl", f"unknown control {parameters}{kind}"
+
+    def _down(self) -> None:
+        """A line feed; what scrolls does so at its last row."""
+        first, last = self.region
+        if self.y == last:
+            del self.cells[first]
+            self.cells.insert(last, [" "] * self.columns)
+        else:
+            self.y = min(self.y + 1, self.rows - 1)
+
+    def _up(self) -> None:
+        first, last = self.region
+        if self.y == first:
+            del self.cells[last]
+            self.cells.insert(first, [" "] * self.columns)
+        else:
+            self.y = max(0, self.y - 1)
 
     def _erase(self, y: int, x: int) -> None:
         self.cells[y][x:] = " " * (self.columns - x)
