@@ -72,7 +72,7 @@ class DataWorker:
         self.shared = shared
         self.log = Log(level)
         self.reactor = Reactor(asyncio.get_running_loop(), self._on_fault)
-        self.listening = Listening(self.log, says=False)  # the supervisor does
+        self.listening = Listening(self.log, is_owner=False)  # the supervisor is
         self.leaving = Leaving(self.log)
         self.observing = Observing(self.log)
         self.runtime: Runtime | None = None

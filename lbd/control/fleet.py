@@ -32,7 +32,7 @@ SILENT_SECONDS = 60.0  # without a beat, after which a worker is killed
 LOOK_SECONDS = 1.0
 STILL_SECONDS = 15.0  # without a beat, after which systemd is not told that all is well
 STEADY_SECONDS = 10.0  # a worker that lived for so long did not die of its start
-LONGEST_REST = 10.0  # before another one is started
+SHORTEST_REST, LONGEST_REST = 0.05, 10.0  # before another one is started
 
 
 class WorkersFailed(Exception):
@@ -56,6 +56,7 @@ class Member:
             async with asyncio.timeout(seconds):
                 said, content = await self.answers.get()
         except TimeoutError:
+            self.process.kill()  # what it says later would answer another order; another one replaces it
             raise WorkersFailed(f"worker {self.index} does not answer") from None
         if said != kind:
             raise WorkersFailed(f"worker {self.index}: {content or said}")
@@ -251,17 +252,27 @@ class Fleet:
             return
         self.deaths += 1
         lived = time.monotonic() - member.started
-        rest = 0.0 if lived >= STEADY_SECONDS else self._rests.get(member.index, 0.05) * 2
+        rest = 0.0 if lived >= STEADY_SECONDS else max(self._rests.get(member.index, 0.0), SHORTEST_REST) * 2
         self._rests[member.index] = min(rest, LONGEST_REST)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         who = f"worker {member.index} (pid {member.process.pid})"
         self._log.error(f"{who} ended with {how}; starting another")
-        await asyncio.sleep(self._rests[member.index])
-        while self.changing:
-            await asyncio.sleep(0.05)
-        if self.stopping:
-            return
-        another = self._spawn(member.index)
+        await self._replace(member.index)
+
+    async def _replace(self, index: int) -> None:
+        """Start another one; when even that cannot be done, try again."""
+        while True:
+            await asyncio.sleep(self._rests[index])
+            while self.changing:
+                await asyncio.sleep(0.05)
+            if self.stopping:
+                return
+            try:
+                another = self._spawn(index)
+                break
+            except OSError as error:
+                self._rests[index] = min(2 * max(self._rests[index], SHORTEST_REST), LONGEST_REST)
+                self._log.error(f"worker {index} cannot be started: {error.strerror}; trying again")
         try:
             await self._begin(another)
         except WorkersFailed as error:
@@ -315,20 +326,16 @@ class Fleet:
         members = list(self._members.values())
         for member in members:
             member.channel.send("prepare", orders)
-        try:
-            for member in members:
+        failures: list[WorkersFailed] = []
+        for member in members:  # all of them: an answer that nobody waits for would be taken for the next one
+            try:
                 await member.answer("prepared")
-        except WorkersFailed:
-            self.abort()
-            raise
-
-    def abort(self) -> None:
-        """What was prepared is not put in force."""
-        self.tell("abort")
-        for member in self._members.values():
-            while not member.answers.empty():
-                member.answers.get_nowait()
-        self.changing = False
+            except WorkersFailed as error:
+                failures.append(error)
+        if failures:
+            self.tell("abort")
+            self.changing = False
+            raise failures[0]
 
     async def adopt(self, pieces: bytes) -> int:
         """What was prepared is put in force; how many connections of clients go on. A worker that cannot is

@@ -59,10 +59,11 @@ def addresses_of(config: schema.Config) -> dict[Address, schema.Listener]:
 class Listening:
     """All of a worker."""
 
-    def __init__(self, log: Log, *, says: bool = True, inherited: Inherited | None = None) -> None:
-        """says: whether the log tells where it listens; inherited(address): sockets that exist already."""
+    def __init__(self, log: Log, *, is_owner: bool = True, inherited: Inherited | None = None) -> None:
+        """is_owner: of the addresses, so that it tells the log of them and removes the paths of unix sockets;
+        inherited(address): sockets that exist already."""
         self._log = log
-        self._says = says
+        self._is_owner = is_owner
         self._inherited = inherited
         self._bound: dict[Address, _Bound] = {}
 
@@ -96,7 +97,7 @@ class Listening:
                 (one,) = made[address]
                 acceptor = Acceptor(listener, os.dup(one.fileno()), tcp=tcp, on_problem=self._on_problem)
                 self._bound[address] = _Bound(setting, acceptor, one)
-                if self._says:
+                if self._is_owner:
                     say_listening(self._log, setting, one)
                 continue
             if bound.setting.socket != setting.socket or bound.setting.backlog != setting.backlog:
@@ -122,7 +123,7 @@ class Listening:
         bound = self._bound.pop(address)
         bound.acceptor.close()
         bound.socket.close()
-        if unlink:
+        if unlink and self._is_owner:
             unlink_unix(address.text)
 
     def _on_problem(self, name: str, error: int) -> None:

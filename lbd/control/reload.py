@@ -198,7 +198,7 @@ class Reloader:
         worker = self._worker
         if _certificates(before.config) == _certificates(coming.config):
             if worker.keeper is not None:
-                report.warnings.extend(await off_loop(worker.keeper.reload))
+                report.warnings.extend(await worker.keeper.reload_aside())
             return
         if worker.keeper is not None:
             await worker.keeper.stop()

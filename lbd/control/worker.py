@@ -127,6 +127,7 @@ class Worker:
         self.discovery.attach(
             self.runtime.clusters, self.runtime.makers, self.shared, on_added=self._on_added
         )
+        self.inheritance.health.clear()  # who joins later is not whom the former process knew
         for cluster in self.runtime.clusters.values():
             self._follow(cluster)
         self._rotating = asyncio.create_task(self._rotate_tickets())

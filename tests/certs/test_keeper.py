@@ -254,6 +254,7 @@ def during_the_read(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], objec
     real = keeper_module._read_all
 
     def read_all(settings: Sequence[Certificate]) -> object:
+        monkeypatch.setattr(keeper_module, "_read_all", real)  # what happens may read, too
         if before:
             happens()
         found = real(settings)

@@ -143,10 +143,11 @@ def test_an_executable_that_fails_changes_nothing() -> None:
             assert lbd.wait() == 0
 
 
-def test_unix_socket_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [Changing, Several])
+def test_unix_socket_stays(kind: type[Changing], tmp_path: Path) -> None:
     path = tmp_path / "web.sock"
     config = FIXED.replace('"127.0.0.1:0"', f'["127.0.0.1:0", "unix:{path}"]')
-    with Changing(config, text="one") as lbd, replaced(lbd):
+    with kind(config, text="one") as lbd, replaced(lbd):
         assert lbd.wait() == 0
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))

@@ -171,7 +171,14 @@ class CertificateKeeper:
 
     def reload(self) -> list[str]:
         """Read all files now; what is wrong with them, one line each, which is not logged here."""
-        found = [(pair, *read(pair.setting)) for pair in self.pairs]
+        return self._take(_read_all([pair.setting for pair in self.pairs]))
+
+    async def reload_aside(self) -> list[str]:
+        """The same, but the files are read off the loop."""
+        return self._take(await off_loop(_read_all, [pair.setting for pair in self.pairs]))
+
+    def _take(self, outcomes: Sequence[tuple[Signature, Outcome]]) -> list[str]:
+        found = [(pair, *outcome) for pair, outcome in zip(self.pairs, outcomes, strict=True)]
         return self._apply(found, patience=1, is_quiet=True)
 
     def certificates(self) -> Iterator[CertificateRecord]:
