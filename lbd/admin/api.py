@@ -172,7 +172,7 @@ def _add_stop(api: FastAPI, worker: views.Administered, log: Log) -> None:
         log.info(f"admin: {request.state.peer} asks lbd to stop")
         # a second signal would cut what drains; the first one only when this is answered
         order = None if worker.draining else BackgroundTask(os.kill, os.getpid(), signal.SIGTERM)
-        view = {"pid": os.getpid(), "drain_timeout": worker.config.drain_timeout}
+        view = {"pid": os.getpid(), "drain_timeout": max(worker.config.drain_timeouts)}
         return JSONResponse(view, background=order)
 
 

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import socket
 import struct
-import traceback
 
 import h11
 from uvicorn.config import Config as UvicornConfig
@@ -23,7 +22,7 @@ from lbd.admin.gate import Gate
 from lbd.admin.pages import Pages
 from lbd.admin.views import Administered
 from lbd.config import schema
-from lbd.observe.log import Log
+from lbd.observe.log import Log, trace_of
 
 REQUEST_SECONDS = 30.0  # from one response to the end of the next: idle time, request and response
 MOST_CONNECTIONS = 100
@@ -70,16 +69,6 @@ class AdminServer:
         if self.server is not None:
             self.server.close()
             self.server = None
-
-
-async def start_admin(
-    config: schema.Config, worker: Administered, listening: socket.socket
-) -> AdminServer:
-    """Serve on a listening socket, which is owned from here on."""
-    assert config.admin is not None
-    made = AdminServer(config.admin, worker)
-    await made.serve(config.admin, listening)
-    return made
 
 
 class AdminConnection(H11Protocol):
@@ -161,7 +150,7 @@ class _ToLog(logging.Handler):
             self.log.debug(f"admin: {text}")
             return
         error = record.exc_info[1] if record.exc_info else None
-        where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ") if error else text
+        where = trace_of(error) if error else text
         self.log.error(f"internal error of the admin listener: {where}")
 
 

@@ -491,6 +491,15 @@ class Config(Settings):
     drain_timeout: Duration = Field(
         default=30.0, description="How long a stop waits for exchanges in flight."
     )
+    websocket_drain_timeout: Duration | None = Field(
+        default=None,
+        description="How long it waits for WebSockets; in the first half of it their clients are told to go "
+        "away, one after the other; `drain_timeout` when absent.",
+    )
+    tcp_drain_timeout: Duration | None = Field(
+        default=None,
+        description="How long it waits for connections of tcp listeners; `drain_timeout` when absent.",
+    )
     state_directory: FilePath = Field(
         default="/var/lib/lbd",
         description="Where lbd keeps what outlives it: ACME accounts and keys, states set for endpoints.",
@@ -511,6 +520,15 @@ class Config(Settings):
     def places(self) -> Places:
         """Where its settings are written."""
         return self._places
+
+    @property
+    def drain_timeouts(self) -> tuple[float, float, float]:
+        """Seconds, of requests, WebSockets and connections of tcp listeners."""
+        websocket, tcp = (
+            self.drain_timeout if given is None else given
+            for given in (self.websocket_drain_timeout, self.tcp_drain_timeout)
+        )
+        return self.drain_timeout, websocket, tcp
 
     def written_at(self, places: Places) -> None:
         """For the loader: where it has read the settings."""

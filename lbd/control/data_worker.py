@@ -16,9 +16,7 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import uvloop
@@ -28,12 +26,14 @@ from lbd.config.units import split_address
 from lbd.control.channel import Channel
 from lbd.control.compile import Compiled, Place, Runtime, compile_steps
 from lbd.control.descriptors import share_of_clients
+from lbd.control.draining import Deadlines, drain
 from lbd.control.leaving import Leaving
-from lbd.control.listening import Address, Listening
+from lbd.control.listening import Listening
 from lbd.control.loading import put_together
 from lbd.control.observing import Observing
+from lbd.control.orders import Orders, Told
 from lbd.control.steps import unhurried
-from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
+from lbd.control.tls import rotate_tickets
 from lbd.discovery.member import Member
 from lbd.discovery.membership import Membership
 from lbd.discovery.names import is_name
@@ -41,27 +41,12 @@ from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.reactor import Reactor
 from lbd.engine.shared import Shared
-from lbd.observe.log import Log
+from lbd.observe.log import Log, trace_of
 
 BEAT_SECONDS = 1.0
 POLL_SECONDS = 0.02
 PROMPT_SECONDS = 1.0  # between two words about the same endpoint that cannot be connected to
 OWN_EVENTS = ("panic", "region", "members", "address")  # which the supervisor finds out by itself
-
-Told = tuple[tuple[Member, str | None], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """What a worker serves. members: of each cluster; certificates: by listener; places: of the shared block;
-    addresses: of the descriptors that come with it, after which there may be that of the recorder."""
-
-    pieces: bytes
-    members: dict[str, Told]
-    certificates: dict[str, list[Any]]
-    places: dict[tuple[str, str], tuple[int, int]]
-    addresses: tuple[Address, ...] = ()
-    has_recorder: bool = False
 
 
 class DataWorker:
@@ -103,8 +88,7 @@ class DataWorker:
             try:
                 await doing
             except Exception as error:
-                where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
-                self.log.error(f"worker {self.index}: internal error, {kind}: {where}")
+                self.log.error(f"worker {self.index}: internal error, {kind}: {trace_of(error)}")
                 self.channel.send("failed", f"{type(error).__name__}: {error}")
 
     async def _do_start(self, orders: Orders, descriptors: list[int]) -> None:
@@ -199,25 +183,21 @@ class DataWorker:
     async def _do_reopen(self, content: None, descriptors: list[int]) -> None:
         self.observing.reopen()
 
-    async def _do_drain(self, seconds: float | None, descriptors: list[int]) -> None:
+    async def _do_drain(self, content: tuple[Deadlines, bool], descriptors: list[int]) -> None:
+        deadlines, is_succeeded = content
         self.listening.close()
         listeners = [*self._listeners(), *self.leaving.listeners]
-        left = sum(listener.start_drain() for listener in listeners)
-        loop = asyncio.get_running_loop()
-        deadline = None if seconds is None else loop.time() + seconds
-        while left and (deadline is None or loop.time() < deadline):
-            await asyncio.sleep(POLL_SECONDS)
-            left = sum(listener.open_connections for listener in listeners)
+        left = await drain(listeners, deadlines, is_succeeded=is_succeeded)
         self.channel.send("drained", left)
         self.over.set()
 
     def _on_orphaned(self) -> None:
         self.log.error(f"worker {self.index}: the supervisor has gone; draining")
-        task = asyncio.create_task(self._do_drain(self._drain_seconds(), []))
+        task = asyncio.create_task(self._do_drain((self._deadlines(), False), []))
         self._tasks.add(task)
 
-    def _drain_seconds(self) -> float:
-        return self.runtime.config.drain_timeout if self.runtime is not None else 0.0
+    def _deadlines(self) -> Deadlines:
+        return Deadlines.of(self.runtime.config) if self.runtime is not None else Deadlines(0.0, 0.0, 0.0)
 
     # the data plane
 
@@ -288,12 +268,11 @@ class DataWorker:
     def _let_go(self, before: Runtime, runtime: Runtime) -> None:
         for name, listener in before.listeners.items():
             if runtime.listeners.get(name) is not listener:
-                self.leaving.add(listener, runtime.config.drain_timeout)
+                self.leaving.add(listener, Deadlines.of(runtime.config))
         self.observing.settle(runtime.log_writers)
 
     def _on_fault(self, error: BaseException) -> None:
-        where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
-        self.log.error(f"worker {self.index}: internal error, one connection closed: {where}")
+        self.log.error(f"worker {self.index}: internal error, one connection closed: {trace_of(error)}")
 
     def _beat(self) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -309,13 +288,8 @@ class DataWorker:
         asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
 
     def _rotate_tickets(self) -> None:
-        now = time.time()
-        keys = ticket_keys(self.shared.secret, now)
-        for listener in self._listeners():
-            if listener.tls is not None and listener.tls.has_tickets:
-                listener.tls.set_ticket_keys(keys)
-        rest = TICKET_EPOCH_SECONDS - now % TICKET_EPOCH_SECONDS
-        asyncio.get_running_loop().call_later(rest + 0.5, self._rotate_tickets)
+        rest = rotate_tickets(self._listeners(), self.shared.secret)
+        asyncio.get_running_loop().call_later(rest, self._rotate_tickets)
 
     # what Membership asks of Names
 

@@ -17,11 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lbd.config import schema
 from lbd.control.channel import Channel
-from lbd.control.data_worker import Orders, Told
-from lbd.control.listening import Address, Inherited, Sockets, addresses_of, say_listening, sockets_for
-from lbd.control.sockets import apply_options, unlink_unix
+from lbd.control.draining import Deadlines
+from lbd.control.listening import Address, HeldSockets
+from lbd.control.orders import Orders, Told
 from lbd.engine.recorder import Recorder
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ServerTls
@@ -40,7 +39,7 @@ class WorkersFailed(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Member:
+class WorkerProcess:
     """One worker process."""
 
     index: int
@@ -61,71 +60,6 @@ class Member:
         if said != kind:
             raise WorkersFailed(f"worker {self.index}: {content or said}")
         return content
-
-
-class HeldSockets:
-    """Listening sockets for all workers, a list for each address. Like Listening, but nothing is accepted."""
-
-    def __init__(self, log: Log, workers: int, inherited: Inherited | None = None) -> None:
-        self._log = log
-        self._workers = workers
-        self._inherited = inherited
-        self._held: dict[Address, tuple[schema.Listener, list[socket.socket]]] = {}
-
-    def prepare(self, config: schema.Config) -> Sockets:
-        """Sockets for the addresses that have none yet. BindError, and then none is left open."""
-        made: dict[Address, list[socket.socket]] = {}
-        try:
-            for address, setting in addresses_of(config).items():
-                if address not in self._held:
-                    made[address] = sockets_for(address, setting, self._workers, self._inherited)
-                else:
-                    apply_options(self._held[address][1][0], address.text, setting.socket, dry_run=True)
-        except BaseException:
-            for several in made.values():
-                for one in several:
-                    one.close()
-            raise
-        return made
-
-    def adopt(self, config: schema.Config, listeners: Mapping[str, object], made: Sockets) -> list[Address]:
-        """These are the addresses from now on; those that are closed here, and soon by the workers."""
-        wanted = addresses_of(config)
-        for address, setting in wanted.items():
-            if address in self._held:
-                before, several = self._held[address]
-                same = (before.socket, before.backlog) == (setting.socket, setting.backlog)
-                for one in () if same else several:
-                    apply_options(one, address.text, setting.socket)
-                    one.listen(setting.backlog)
-                self._held[address] = (setting, several)
-            else:
-                self._held[address] = (setting, made[address])
-                say_listening(self._log, setting, made[address][0])
-        gone = [address for address in self._held if address not in wanted]
-        for address in gone:
-            self._close(address)
-        return gone
-
-    def of(self, worker: int) -> dict[Address, socket.socket]:
-        """Those of one worker."""
-        return {address: several[worker] for address, (_, several) in self._held.items()}
-
-    def held(self) -> dict[Address, list[socket.socket]]:
-        """All of them, for another process."""
-        return {address: list(dict.fromkeys(several)) for address, (_, several) in self._held.items()}
-
-    def close(self, *, unlink: bool = True) -> None:
-        """Let go of all. unlink: the paths of unix sockets, which another process may have now."""
-        for address in list(self._held):
-            self._close(address, unlink)
-
-    def _close(self, address: Address, unlink: bool = True) -> None:
-        _, several = self._held.pop(address)
-        for one in several:
-            one.close()
-        if unlink:
-            unlink_unix(address.text)
 
 
 class Fleet:
@@ -155,7 +89,7 @@ class Fleet:
         self._recorder = recorder
         self._on_event = on_event
         self._on_connect_failed = on_connect_failed
-        self._members: dict[int, Member] = {}
+        self._processes: dict[int, WorkerProcess] = {}
         self._pieces = b""
         self._level = "info"
         self._certificates: dict[str, list[Any]] = {}
@@ -166,19 +100,19 @@ class Fleet:
         self.changing = False  # a reload is under way: members are told with it
 
     def __repr__(self) -> str:
-        return f"<Fleet {sorted(self._members)} of {self.count}>"
+        return f"<Fleet {sorted(self._processes)} of {self.count}>"
 
     # life
 
     async def start(self, pieces: bytes, level: str) -> None:
         """All workers; returns when they serve. WorkersFailed."""
         self._pieces, self._level = pieces, level
-        members = [self._spawn(index) for index in range(self.count)]
-        for member in members:
-            await self._begin(member)
+        workers = [self._spawn(index) for index in range(self.count)]
+        for worker in workers:
+            await self._begin(worker)
         self._watching = asyncio.create_task(self._watch())
 
-    def _spawn(self, index: int) -> Member:
+    def _spawn(self, index: int) -> WorkerProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._shared.clear_gauges(index)
         cores = sorted(os.sched_getaffinity(0))
@@ -195,16 +129,16 @@ class Fleet:
         process.stdin.close()
         channel = Channel(
             ours,
-            lambda kind, content, _: self._on_message(member, kind, content),
-            lambda: self._on_closed(member),
+            lambda kind, content, _: self._on_message(worker, kind, content),
+            lambda: self._on_closed(worker),
         )
-        member = Member(index, process, channel, time.monotonic())
-        self._members[index] = member
-        return member
+        worker = WorkerProcess(index, process, channel, time.monotonic())
+        self._processes[index] = worker
+        return worker
 
-    async def _begin(self, member: Member) -> None:
+    async def _begin(self, worker: WorkerProcess) -> None:
         """What it serves, and until it does."""
-        held = self._new_sockets(member)
+        held = self._new_sockets(worker)
         orders = Orders(
             self._pieces,
             self._told(),
@@ -213,51 +147,51 @@ class Fleet:
             tuple(held),
             self._recorder() is not None,
         )
-        member.channel.send("start", orders, self._descriptors(held))
-        await member.answer("prepared")
-        await member.answer("adopted")
+        worker.channel.send("start", orders, self._descriptors(held))
+        await worker.answer("prepared")
+        await worker.answer("adopted")
 
     def _descriptors(self, held: dict[Address, socket.socket]) -> list[int]:
         """Of listening sockets, and last of the recorder's memory."""
         recorder = self._recorder()
         return [*(one.fileno() for one in held.values()), *([recorder.fd] if recorder is not None else [])]
 
-    def _new_sockets(self, member: Member) -> dict[Address, socket.socket]:
+    def _new_sockets(self, worker: WorkerProcess) -> dict[Address, socket.socket]:
         """Those that it has not got yet."""
-        held = self.sockets.of(member.index)
-        before, member.addresses = member.addresses, set(held)
+        held = self.sockets.of(worker.index)
+        before, worker.addresses = worker.addresses, set(held)
         return {address: one for address, one in held.items() if address not in before}
 
-    def _on_message(self, member: Member, kind: str, content: Any) -> None:
+    def _on_message(self, worker: WorkerProcess, kind: str, content: Any) -> None:
         if kind == "event":
             self._on_event(*content)
         elif kind == "connect_failed":
             self._on_connect_failed(*content)
         else:
-            member.answers.put_nowait((kind, content))
+            worker.answers.put_nowait((kind, content))
 
-    def _on_closed(self, member: Member) -> None:
+    def _on_closed(self, worker: WorkerProcess) -> None:
         """It has ended, or is about to."""
-        member.answers.put_nowait(("ended", "it has ended"))
-        task = asyncio.create_task(self._bury(member))
+        worker.answers.put_nowait(("ended", "it has ended"))
+        task = asyncio.create_task(self._bury(worker))
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
 
-    async def _bury(self, member: Member) -> None:
-        code = await _end_of(member.process)
-        if self._members.get(member.index) is member:
-            del self._members[member.index]
-        self._shared.clear_gauges(member.index)
+    async def _bury(self, worker: WorkerProcess) -> None:
+        code = await _end_of(worker.process)
+        if self._processes.get(worker.index) is worker:
+            del self._processes[worker.index]
+        self._shared.clear_gauges(worker.index)
         if self.stopping:
             return
         self.deaths += 1
-        lived = time.monotonic() - member.started
-        rest = 0.0 if lived >= STEADY_SECONDS else max(self._rests.get(member.index, 0.0), SHORTEST_REST) * 2
-        self._rests[member.index] = min(rest, LONGEST_REST)
+        lived = time.monotonic() - worker.started
+        rest = 0.0 if lived >= STEADY_SECONDS else max(self._rests.get(worker.index, 0.0), SHORTEST_REST) * 2
+        self._rests[worker.index] = min(rest, LONGEST_REST)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        who = f"worker {member.index} (pid {member.process.pid})"
+        who = f"worker {worker.index} (pid {worker.process.pid})"
         self._log.error(f"{who} ended with {how}; starting another")
-        await self._replace(member.index)
+        await self._replace(worker.index)
 
     async def _replace(self, index: int) -> None:
         """Start another one; when even that cannot be done, try again."""
@@ -286,12 +220,12 @@ class Fleet:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             for index, beat in enumerate(self._shared.beats()):
-                member = self._members.get(index)
-                if member is None or beat["pid"] != member.process.pid or beat["silent"] is None:
+                worker = self._processes.get(index)
+                if worker is None or beat["pid"] != worker.process.pid or beat["silent"] is None:
                     continue
                 if beat["silent"] > SILENT_SECONDS:
                     self._log.error(f"worker {index} (pid {beat['pid']}) does not react: killed")
-                    member.process.kill()
+                    worker.process.kill()
 
     def is_alive(self) -> bool:
         """Has every worker that serves ticked of late?"""
@@ -301,8 +235,8 @@ class Fleet:
 
     def tell(self, kind: str, content: Any = None) -> None:
         """To all workers."""
-        for member in self._members.values():
-            member.channel.send(kind, content)
+        for worker in self._processes.values():
+            worker.channel.send(kind, content)
 
     def tell_members(self, cluster: str, told: Told) -> None:
         """Who they are now."""
@@ -323,13 +257,13 @@ class Fleet:
         """All workers compile another configuration beside the present one. WorkersFailed: none has."""
         self.changing = True
         orders = Orders(pieces, self._told(), {}, self._shared.export())
-        members = list(self._members.values())
-        for member in members:
-            member.channel.send("prepare", orders)
+        workers = list(self._processes.values())
+        for worker in workers:
+            worker.channel.send("prepare", orders)
         failures: list[WorkersFailed] = []
-        for member in members:  # all of them: an answer that nobody waits for would be taken for the next one
+        for worker in workers:  # all of them: an answer that nobody waits for would be taken for the next one
             try:
-                await member.answer("prepared")
+                await worker.answer("prepared")
             except WorkersFailed as error:
                 failures.append(error)
         if failures:
@@ -342,33 +276,33 @@ class Fleet:
         replaced."""
         self._pieces = pieces
         kept = 0
-        members, places = list(self._members.values()), self._shared.export()
-        for member in members:
-            held = self._new_sockets(member)
+        workers, places = list(self._processes.values()), self._shared.export()
+        for worker in workers:
+            held = self._new_sockets(worker)
             has_recorder = self._recorder() is not None
             orders = Orders(b"", self._told(), self._certificates, places, tuple(held), has_recorder)
-            member.channel.send("adopt", orders, self._descriptors(held))
-        for member in members:
+            worker.channel.send("adopt", orders, self._descriptors(held))
+        for worker in workers:
             try:
-                kept += await member.answer("adopted")
+                kept += await worker.answer("adopted")
             except WorkersFailed as error:
                 self._log.error(f"{error}; it is replaced")
-                member.process.kill()
+                worker.process.kill()
         self.changing = False
         return kept
 
-    async def drain(self, seconds: float | None) -> int:
+    async def drain(self, deadlines: Deadlines, *, is_succeeded: bool) -> int:
         """All workers finish what they have, and end; how many connections were cut."""
         self.stopping = True
         if self._watching is not None:
             self._watching.cancel()
-        members = list(self._members.values())
-        for member in members:
-            member.channel.send("drain", seconds)
-        left = 0
-        for member in members:
+        workers = list(self._processes.values())
+        for worker in workers:
+            worker.channel.send("drain", (deadlines, is_succeeded))
+        left, longest = 0, deadlines.longest
+        for worker in workers:
             try:
-                left += await member.answer("drained", 1e9 if seconds is None else seconds + 10)
+                left += await worker.answer("drained", 1e9 if longest is None else longest + 10)
             except WorkersFailed as error:
                 self._log.warning(str(error))
         return left
@@ -378,15 +312,15 @@ class Fleet:
         self.stopping = True
         if self._watching is not None:
             self._watching.cancel()
-        for member in list(self._members.values()):
-            if member.process.poll() is None:
+        for worker in list(self._processes.values()):
+            if worker.process.poll() is None:
                 try:
                     async with asyncio.timeout(1.0):
-                        await _end_of(member.process)
+                        await _end_of(worker.process)
                 except TimeoutError:
-                    member.process.kill()
-                    await _end_of(member.process)
-            member.channel.close()
+                    worker.process.kill()
+                    await _end_of(worker.process)
+            worker.channel.close()
 
 
 class TlsOfAll:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from lbd.control.draining import Deadlines, drain
 from lbd.engine.listener import Listener
 from lbd.observe.log import Log
-
-LOOK_SECONDS = 0.1
 
 
 class Leaving:
@@ -20,19 +19,15 @@ class Leaving:
     def __repr__(self) -> str:
         return f"<Leaving {[listener.name for listener in self.listeners]}>"
 
-    def add(self, listener: Listener, seconds: float) -> None:
-        """Close what is idle, let exchanges finish, cut what is left after `seconds`."""
+    def add(self, listener: Listener, deadlines: Deadlines) -> None:
+        """Close what is idle, let exchanges finish, cut what is left then."""
         listener.start_drain()
-        self.listeners[listener] = asyncio.create_task(self._drain(listener, seconds))
+        self.listeners[listener] = asyncio.create_task(self._drain(listener, deadlines))
 
-    async def _drain(self, listener: Listener, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while listener.open_connections and loop.time() < deadline:
-            await asyncio.sleep(LOOK_SECONDS)
-        cut = listener.cut()
+    async def _drain(self, listener: Listener, deadlines: Deadlines) -> None:
+        cut = await drain([listener], deadlines, is_succeeded=True)
         if cut:
-            self._log.warning(f"listener {listener.name}: gone for {seconds:g} s: {cut} connections cut")
+            self._log.warning(f"listener {listener.name}: gone, and its last {cut} connections are cut")
         else:
             self._log.info(f"listener {listener.name}: its last connection has ended")
         del self.listeners[listener]

@@ -22,18 +22,14 @@ from lbd.config import schema
 from lbd.config.errors import ConfigErrors
 from lbd.config.secrets import secrets_of
 from lbd.control import systemd
-from lbd.control.admin_door import AdminDoor
-from lbd.control.certs.errors import CertificateError
+from lbd.control.admin_listener import AdminListener
 from lbd.control.certs.offloop import off_loop
 from lbd.control.compile import Compiled, Runtime, compile_steps
-from lbd.control.fleet import WorkersFailed
+from lbd.control.draining import Deadlines
 from lbd.control.listening import Address, Sockets, discard
 from lbd.control.loading import Loaded, LoadFailed, load_aside
-from lbd.control.sockets import BindError
 from lbd.control.steps import Steps, unhurried
-from lbd.control.tls import TlsSettingError
-from lbd.control.worker import Worker, make_keeper
-from lbd.engine.foreign import MissingLibrary
+from lbd.control.worker import START_FAILURES, Worker, make_keeper
 from lbd.engine.router import Route
 
 if TYPE_CHECKING:
@@ -41,16 +37,7 @@ if TYPE_CHECKING:
 
 FIXED = ("workers", "state_directory", "resolver")  # what a process cannot change while it runs
 PIECE = 100  # settings that are let go at a time
-FAILURES = (
-    BindError,
-    CertificateError,
-    TlsSettingError,
-    MissingLibrary,
-    WorkersFailed,
-    OSError,
-    MemoryError,
-    ValueError,
-)
+FAILURES = (*START_FAILURES, MemoryError, ValueError)
 
 
 class Refused(Exception):
@@ -84,9 +71,9 @@ class Reloader:
 
     refused = Refused
 
-    def __init__(self, worker: Worker, door: AdminDoor, path: Path) -> None:
+    def __init__(self, worker: Worker, admin: AdminListener, path: Path) -> None:
         self._worker = worker
-        self._door = door
+        self._admin = admin
         self._path = path
         self._turn = asyncio.Lock()
         self.counts = {"ok": 0, "failed": 0}
@@ -157,7 +144,7 @@ class Reloader:
                     await off_loop(coming.keeper.load)
                     coming.keeper.rehearse()
             coming.sockets = worker.listening.prepare(config)
-            coming.admin = self._door.prepare(config.admin)
+            coming.admin = self._admin.prepare(config.admin)
             if worker.fleet is not None:
                 await worker.fleet.prepare(loaded.pieces)
         except FAILURES as error:
@@ -184,7 +171,7 @@ class Reloader:
         worker.take_over(compiled)
         worker.listening.adopt(config, runtime.listeners, coming.sockets)
         await self._adopt_certificates(coming, before, report)
-        await self._door.adopt(config.admin, coming.admin)
+        await self._admin.adopt(config.admin, coming.admin)
         await unhurried(worker.discovery.follow(config, runtime.clusters, runtime.makers))
         worker.follow_again((*compiled.new_clusters, *compiled.clusters), before)
         if worker.fleet is not None:
@@ -210,7 +197,7 @@ class Reloader:
         worker = self._worker
         for name, listener in before.listeners.items():
             if runtime.listeners.get(name) is not listener:
-                worker.leaving.add(listener, runtime.config.drain_timeout)
+                worker.leaving.add(listener, Deadlines.of(runtime.config))
         for name, cluster in before.clusters.items():
             if runtime.clusters.get(name) is not cluster:
                 worker.checks.forget(cluster)

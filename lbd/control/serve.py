@@ -21,15 +21,11 @@ import uvloop
 from lbd.config import schema
 from lbd.config.secrets import secrets_of
 from lbd.control import systemd
-from lbd.control.admin_door import AdminDoor
-from lbd.control.certs.errors import CertificateError
-from lbd.control.fleet import WorkersFailed
+from lbd.control.admin_listener import AdminListener
+from lbd.control.draining import Deadlines
 from lbd.control.inheritance import HandoverFailed, Inheritance, hand_over
 from lbd.control.reload import Refused, Reloader
-from lbd.control.sockets import BindError
-from lbd.control.tls import TlsSettingError
-from lbd.control.worker import Worker
-from lbd.engine.foreign import MissingLibrary
+from lbd.control.worker import START_FAILURES, Worker
 from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
@@ -66,25 +62,18 @@ class _Daemon:
         worker = Worker(
             self.config, self.log, shared, state_directory=state_directory, inheritance=inheritance
         )
-        door = AdminDoor(worker)
+        admin_listener = AdminListener(worker)
         if self.path is not None:
-            worker.reloader = Reloader(worker, door, self.path)
+            worker.reloader = Reloader(worker, admin_listener, self.path)
         try:
-            admin = door.prepare(self.config.admin)
+            admin = admin_listener.prepare(self.config.admin)
             await worker.start()
-            await door.adopt(self.config.admin, admin)
-        except (
-            BindError,
-            CertificateError,
-            TlsSettingError,
-            MissingLibrary,
-            WorkersFailed,
-            OSError,
-        ) as error:
+            await admin_listener.adopt(self.config.admin, admin)
+        except START_FAILURES as error:
             for line in str(error).splitlines():
                 self.log.error(f"cannot start: {line}")
             return EXIT_FAILURE
-        self._handle_signals(worker, door)
+        self._handle_signals(worker, admin_listener)
         # What was imported and compiled lives for ever: freezing it keeps full collections out of p99.
         gc.collect()
         gc.freeze()
@@ -96,31 +85,31 @@ class _Daemon:
         watchdog = asyncio.create_task(systemd.feed_watchdog(worker.is_alive))
         await self.stopping.wait()
         if self.is_replaced:
-            door.close(unlink=False)
+            admin_listener.close(unlink=False)
         await self._drain(worker)
         watchdog.cancel()
-        door.close(unlink=not self.is_replaced)
+        admin_listener.close(unlink=not self.is_replaced)
         await worker.stop()
         self.log.info("stopped")
         return EXIT_OK
 
-    def _handle_signals(self, worker: Worker, door: AdminDoor) -> None:
+    def _handle_signals(self, worker: Worker, admin_listener: AdminListener) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGUSR1, worker.reopen_logs)
         loop.add_signal_handler(signal.SIGHUP, self._reload, worker.reloader)
-        loop.add_signal_handler(signal.SIGUSR2, self._replace, worker, door)
+        loop.add_signal_handler(signal.SIGUSR2, self._replace, worker, admin_listener)
 
-    def _replace(self, worker: Worker, door: AdminDoor) -> None:
+    def _replace(self, worker: Worker, admin_listener: AdminListener) -> None:
         if self.replacing is None or self.replacing.done():
-            self.replacing = asyncio.create_task(self._hand_over(worker, door))
+            self.replacing = asyncio.create_task(self._hand_over(worker, admin_listener))
 
-    async def _hand_over(self, worker: Worker, door: AdminDoor) -> None:
+    async def _hand_over(self, worker: Worker, admin_listener: AdminListener) -> None:
         """Hot restart. What does not work changes nothing."""
         self.log.info("SIGUSR2: starting the executable again")
         try:
-            process = await hand_over({**worker.listening.held(), **door.held()}, worker.healths())
+            process = await hand_over({**worker.listening.held(), **admin_listener.held()}, worker.healths())
         except HandoverFailed as error:
             self.log.error(f"hot restart failed, this process goes on: {error}")
             systemd.notify(f"STATUS=serving; hot restart failed: {error}")
@@ -150,8 +139,8 @@ class _Daemon:
         if not self.is_replaced:
             systemd.notify("STOPPING=1", "STATUS=draining")
         self.log.info("draining: no new connections, waiting for exchanges in flight")
-        seconds = None if self.is_endless else worker.config.drain_timeout
-        drain = asyncio.create_task(worker.drain(seconds, is_replaced=self.is_replaced))
+        deadlines = Deadlines.none() if self.is_endless else Deadlines.of(worker.config)
+        drain = asyncio.create_task(worker.drain(deadlines, is_replaced=self.is_replaced))
         hurry = asyncio.create_task(self.at_once.wait())
         await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
         if drain.done():

@@ -6,15 +6,18 @@ import base64
 import hashlib
 import hmac
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lbd.config import schema
+from lbd.engine.listener import Listener
 from lbd.engine.tls import ClientIdentity, ClientTls, ServerTls, TlsError
 
 TICKET_EPOCH_SECONDS = 12 * 3600
+LATE_SECONDS = 0.5  # clocks that count and clocks that tell the time drift
 IDENTITIES = 1024
 SUBJECT_MAX = 1024  # bytes of a subject or of all names that reach endpoints
 
@@ -31,6 +34,16 @@ def ticket_keys(secret: bytes, now: float) -> bytes:
     """
     epoch = int(now // TICKET_EPOCH_SECONDS).to_bytes(8, "big")
     return b"".join(hmac.digest(secret, epoch + bytes((part,)), hashlib.sha512) for part in range(2))[:80]
+
+
+def rotate_tickets(listeners: Iterable[Listener], secret: bytes) -> float:
+    """Give them the keys of this half-day; the seconds until the next one."""
+    now = time.time()
+    keys = ticket_keys(secret, now)
+    for listener in listeners:
+        if listener.tls is not None and listener.tls.has_tickets:
+            listener.tls.set_ticket_keys(keys)
+    return TICKET_EPOCH_SECONDS - now % TICKET_EPOCH_SECONDS + LATE_SECONDS
 
 
 def server_tls_inputs(setting: schema.Listener) -> dict[str, Any]:

@@ -1,49 +1,54 @@
-"""Worker: one event loop that serves a Runtime, from sockets to drained.
+"""Worker: the control plane's process, from sockets to drained.
 
-In this version it is also the control plane's process (design, section 3): both share the loop.
+With `workers: 1` its event loop serves the Runtime as well; else a fleet of processes does (fleet.py), and
+what this one compiles is for checks, names, the admin API and explain.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lbd.config import schema
+from lbd.control.certs.errors import CertificateError
 from lbd.control.certs.offloop import off_loop
 from lbd.control.checks import Checks
 from lbd.control.clusters import pool_maker
 from lbd.control.compile import Compiled, Place, Runtime, compile_steps
 from lbd.control.descriptors import share_of_clients
+from lbd.control.draining import Deadlines, drain
 from lbd.control.endpoint_states import EndpointStates
 from lbd.control.events import ClusterEvents
-from lbd.control.fleet import Fleet, HeldSockets, TlsOfAll
+from lbd.control.fleet import Fleet, TlsOfAll, WorkersFailed
 from lbd.control.inheritance import Inheritance
 from lbd.control.leaving import Leaving
-from lbd.control.listening import Listening
+from lbd.control.listening import HeldSockets, Listening
 from lbd.control.loading import taken_apart
 from lbd.control.observing import Observing
+from lbd.control.sockets import BindError
 from lbd.control.steps import finish
-from lbd.control.tls import TICKET_EPOCH_SECONDS, ticket_keys
+from lbd.control.tls import TlsSettingError, rotate_tickets
 from lbd.discovery.discovery import Discovery
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
+from lbd.engine.foreign import MissingLibrary
 from lbd.engine.reactor import Reactor
 from lbd.engine.recorder import Recorder
 from lbd.engine.shared import Shared
-from lbd.observe.log import Log
+from lbd.observe.log import Log, trace_of
 
 if TYPE_CHECKING:
     from lbd.control.certs.keeper import CertificateKeeper, Target
-    from lbd.control.data_worker import Told
+    from lbd.control.orders import Told
     from lbd.control.reload import Reloader
     from lbd.observe.exporter import Exporter
 
-DRAIN_POLL_SECONDS = 0.02
+# what `Worker.start` raises when the configuration asks for something that cannot be had
+START_FAILURES = (BindError, CertificateError, TlsSettingError, MissingLibrary, WorkersFailed, OSError)
 
 
 class Worker:
@@ -65,7 +70,7 @@ class Worker:
         self.runtime: Runtime | None = None
         self.inheritance = inheritance if inheritance is not None else Inheritance()
         inherited = self.inheritance.sockets_for
-        self.listening: Listening | HeldSockets = Listening(log, inherited=inherited)
+        self.listening: HeldSockets = Listening(log, inherited=inherited)
         self.fleet: Fleet | None = None
         if shared.workers > 1:
             self.listening = HeldSockets(log, shared.workers, inherited)
@@ -301,12 +306,8 @@ class Worker:
 
     async def _rotate_tickets(self) -> None:
         while True:
-            await asyncio.sleep(TICKET_EPOCH_SECONDS - time.time() % TICKET_EPOCH_SECONDS)
             assert self.runtime is not None
-            keys = ticket_keys(self.shared.secret, time.time())
-            for listener in self.runtime.listeners.values():
-                if listener.tls is not None and listener.tls.has_tickets:
-                    listener.tls.set_ticket_keys(keys)
+            await asyncio.sleep(rotate_tickets(self.runtime.listeners.values(), self.shared.secret))
 
     def _on_refused(self, listener: str, client: str, reason: str, why: str) -> None:
         self.log.debug(f"listener {listener}: {client}: {reason}: {why}")
@@ -316,8 +317,7 @@ class Worker:
 
     def _on_fault(self, error: BaseException) -> None:
         """An exception left a handler: a defect of lbd that cost one connection."""
-        where = "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
-        self.log.error(f"internal error, one connection closed: {where}")
+        self.log.error(f"internal error, one connection closed: {trace_of(error)}")
 
     def reopen_logs(self) -> None:
         """After a log rotation."""
@@ -325,21 +325,15 @@ class Worker:
         if self.fleet is not None:
             self.fleet.tell("reopen")
 
-    async def drain(self, timeout: float | None, *, is_replaced: bool = False) -> int:
-        """Stop accepting, let exchanges finish for up to `timeout` seconds; how many connections are left."""
+    async def drain(self, deadlines: Deadlines, *, is_replaced: bool = False) -> int:
+        """Stop accepting, let exchanges finish; how many connections were cut."""
         assert self.runtime is not None
         self.draining = True
         self.listening.close(unlink=not is_replaced)
         if self.fleet is not None:
-            return await self.fleet.drain(timeout)
+            return await self.fleet.drain(deadlines, is_succeeded=is_replaced)
         listeners = [*self.runtime.listeners.values(), *self.leaving.listeners]
-        left = sum(listener.start_drain() for listener in listeners)
-        loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
-        while left and (deadline is None or loop.time() < deadline):
-            await asyncio.sleep(DRAIN_POLL_SECONDS)
-            left = sum(listener.open_connections for listener in listeners)
-        return left
+        return await drain(listeners, deadlines, is_succeeded=is_replaced)
 
     async def stop(self) -> None:
         """Let go of everything; what is still open is closed by the kernel."""

@@ -43,6 +43,7 @@ from lbd.engine.rewrite cimport (
     frame_chunk, write_response, write_trailers,
 )
 from lbd.engine.tunnel cimport Tunnel
+from lbd.engine.websocket cimport follow_frames
 
 cdef enum:
     LINGER_MS = 5000
@@ -131,8 +132,8 @@ cdef class Http1Downstream(Downstream):
         self._end(True)
         return 0
 
-    cdef int start_drain(self) except -1:
-        if self.state == D_IDLE and buffer_len(&self.inbuf) == 0:
+    cdef int close_idle(self, bint fresh) except -1:
+        if self.state == D_IDLE and buffer_len(&self.inbuf) == 0 and (self.served or fresh):
             self._end(False)
         return 0
 
@@ -410,6 +411,7 @@ cdef class Http1Downstream(Downstream):
         x.response_begun = True
         self.listener.delist(self)
         self.exchange = None
+        follow_frames(&tunnel.frames, rest, n)
         tunnel.adopt(x, self, result == WRITE_ERROR, buffer_ptr(&self.inbuf), buffer_len(&self.inbuf))
         buffer_free(&self.inbuf)
         self.stream = None

@@ -12,13 +12,14 @@ from libc.stdint cimport uint32_t
 cimport cython
 
 from lbd.engine.exchange cimport Downstream
-from lbd.engine.listener cimport Listener
+from lbd.engine.listener cimport KIND_REQUEST, KIND_WEBSOCKET, Listener
 from lbd.engine.http2 cimport Http2Tuning
 from lbd.engine.http2_server cimport ServerSession, ServerStream
 from lbd.engine.nghttp2 cimport CANCEL, FLAG_NONE, NO_ERROR, nghttp2
 from lbd.engine.reactor cimport IO_AGAIN, READ_SIZE, WRITE_BLOCKED, WRITE_ERROR, Stream
 from lbd.engine.reasons cimport R_HEAD_TIMEOUT, R_INTERNAL, R_NONE, R_WRITE_TIMEOUT
 from lbd.engine.sys cimport ssize_t
+from lbd.engine.websocket cimport AWAY_NO
 
 cdef enum:
     LINGER_MS = 1000
@@ -170,9 +171,48 @@ cdef class Http2Downstream(Downstream):
         return self._end(R_INTERNAL)
 
     cdef int start_drain(self) except -1:
-        if self.session is None:
-            return 0
-        return self._leave()
+        """The first GOAWAY of a graceful shutdown: requests that are on their way are still served (RFC 9113 6.8)."""
+        if self.session is not None and not self.leaving:
+            nghttp2.submit_shutdown_notice(self.session.session)
+            self.session.schedule()
+        return 0
+
+    cdef int close_idle(self, bint fresh) except -1:
+        return self._leave() if fresh and self.session is not None else 0
+
+    cdef int websockets(self) noexcept:
+        cdef void* at = self.session.first if self.session is not None else NULL
+        cdef int found = 0
+        while at != NULL:
+            found += (<ServerStream> at).tunnel is not None and (<ServerStream> at).tunnel.frames.away == AWAY_NO
+            at = (<ServerStream> at).next
+        return found
+
+    cdef int go_away(self) except -1:
+        cdef void* at = self.session.first if self.session is not None else NULL
+        cdef ServerStream stream
+        cdef int told = 0
+        while at != NULL:
+            stream = <ServerStream> at
+            at = stream.next
+            if stream.tunnel is not None:
+                told += stream.tunnel.go_away()
+        return told
+
+    cdef int cut(self, int kinds) except -1:
+        """Other kinds than these go on; without streams, a connection that is told to go ends."""
+        cdef void* at = self.session.first if self.session is not None else NULL
+        cdef ServerStream stream
+        if kinds & KIND_REQUEST and kinds & KIND_WEBSOCKET or kinds & KIND_REQUEST and at == NULL:
+            return self._end(R_NONE)
+        while at != NULL:
+            stream = <ServerStream> at
+            at = stream.next
+            if kinds & (KIND_REQUEST if stream.tunnel is None else KIND_WEBSOCKET):
+                nghttp2.submit_rst_stream(self.session.session, FLAG_NONE, stream.id, CANCEL)
+        if self.session is not None:
+            self.session.schedule()
+        return 0
 
     cdef int _leave(self) except -1:
         """GOAWAY: what is under way finishes, new requests go elsewhere (RFC 9113 6.8)."""

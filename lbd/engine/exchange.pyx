@@ -30,7 +30,7 @@ from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.facts cimport observe_exchange
 from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK
 from lbd.engine.http1 cimport IDEMPOTENT, Head
-from lbd.engine.listener cimport HEAD_BLOCK, Guest
+from lbd.engine.listener cimport HEAD_BLOCK, KIND_REQUEST, Guest
 from lbd.engine.observer cimport Tracing, new_attempt
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
@@ -58,8 +58,8 @@ cdef enum:
 cdef class Downstream(Guest):
     """What an Exchange needs of the client's side; the protocols subclass it."""
 
-    cdef int cut(self) except -1:
-        return self.on_fault(self.stream)
+    cdef int cut(self, int kinds) except -1:
+        return self.on_fault(self.stream) if kinds & KIND_REQUEST else 0
 
     cdef int begin_response(self, Exchange x, Head* head) except -1:
         """Take the head of the final response; it is written with the first write_body that follows at once."""

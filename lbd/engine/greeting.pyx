@@ -60,8 +60,8 @@ cdef class Greeting(Downstream):
     cdef int on_fault(self, Stream stream) except -1:
         return self._refuse(R_HANDSHAKE_FAILED, "internal error")
 
-    cdef int start_drain(self) except -1:
-        if not self.heard:
+    cdef int close_idle(self, bint fresh) except -1:
+        if fresh and not self.heard:
             self.listener.delist(self)
             self.stream.close()
         return 0

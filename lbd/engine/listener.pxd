@@ -14,6 +14,12 @@ cdef enum:
     HEAD_BLOCK = 2048               # a request head that fits is kept in a block of the worker's free list
 
 
+cdef enum:                          # what is under way on a connection
+    KIND_REQUEST = 1
+    KIND_WEBSOCKET = 2
+    KIND_TCP = 4
+
+
 cdef struct Http2Limits:                # see ListenerHttp2 in the schema
     bint off
     uint32_t streams, window, header_table, continuations, settings, pending_acks, resets, glitches
@@ -25,7 +31,10 @@ cdef class Guest(Handler):
     cdef void* listed_next
 
     cdef int start_drain(self) except -1
-    cdef int cut(self) except -1
+    cdef int close_idle(self, bint fresh) except -1
+    cdef int websockets(self) noexcept
+    cdef int go_away(self) except -1
+    cdef int cut(self, int kinds) except -1
 
 
 cdef class Listener:

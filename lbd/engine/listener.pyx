@@ -2,7 +2,7 @@
 """Listener: settings, tables and counters that the connections of one accepting socket share, and the list of them."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 cimport cython
 
@@ -20,16 +20,30 @@ from lbd.engine.matchers import network_table
 cdef enum:
     FREE_BLOCKS = 1024
 
+KINDS = {"request": KIND_REQUEST, "websocket": KIND_WEBSOCKET, "tcp": KIND_TCP}
+
 
 @cython.no_gc
 cdef class Guest(Handler):
 
     cdef int start_drain(self) except -1:
-        """lbd is going away: close if idle, else after the present exchange."""
+        """lbd is going away: the next exchange, or the one under way, is the last one."""
         return 0
 
-    cdef int cut(self) except -1:
-        """Close now, whatever is under way."""
+    cdef int close_idle(self, bint fresh) except -1:
+        """Close if nothing is under way. fresh: even if nothing ever was, and so a request may be on its way."""
+        return 0
+
+    cdef int websockets(self) noexcept:
+        """How many it carries whose clients have not been told that lbd is going away."""
+        return 0
+
+    cdef int go_away(self) except -1:
+        """Tell the clients of its WebSockets: how many were told."""
+        return 0
+
+    cdef int cut(self, int kinds) except -1:
+        """Close now what is of these kinds."""
         return 0
 
 
@@ -122,7 +136,7 @@ cdef class Listener:
         return self.n_connections
 
     def start_drain(self):
-        """Close idle connections and tell busy ones to end after their exchange; returns how many are left."""
+        """Exchanges that begin from now on end their connection; returns how many connections there are."""
         cdef void* at = self.first
         cdef Guest connection
         self.draining = True
@@ -132,16 +146,43 @@ cdef class Listener:
             connection.start_drain()
         return self.n_connections
 
-    def cut(self):
-        """Close all connections, whatever is under way; returns how many there were."""
-        cdef uint32_t count = self.n_connections
+    def close_idle(self, bint fresh=True):
+        """Close connections with nothing under way; those that have not been used yet with `fresh` only."""
         cdef void* at = self.first
         cdef Guest connection
         while at != NULL:
             connection = <Guest> at
             at = connection.listed_next
-            connection.cut()
-        return count
+            connection.close_idle(fresh)
+
+    @property
+    def websockets(self):
+        """Those whose clients have not been told yet that lbd is going away."""
+        cdef void* at = self.first
+        cdef int found = 0
+        while at != NULL:
+            found += (<Guest> at).websockets()
+            at = (<Guest> at).listed_next
+        return found
+
+    def send_away(self, int most):
+        """Tell clients of WebSockets that lbd is going away (close frame 1001), about `most` of them."""
+        cdef void* at = self.first
+        cdef Guest connection
+        while at != NULL and most > 0:
+            connection = <Guest> at
+            at = connection.listed_next
+            most -= connection.go_away()
+
+    def cut(self, str kind=None):
+        """Close what is still under way: all, or the `request`s, `websocket`s or `tcp` connections."""
+        cdef int kinds = KINDS[kind] if kind is not None else KIND_REQUEST | KIND_WEBSOCKET | KIND_TCP
+        cdef void* at = self.first
+        cdef Guest connection
+        while at != NULL:
+            connection = <Guest> at
+            at = connection.listed_next
+            connection.cut(kinds)
 
     cdef void enlist(self, Guest connection) noexcept:
         connection.listed_prev = NULL

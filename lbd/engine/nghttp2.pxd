@@ -166,6 +166,7 @@ cdef struct Nghttp2:
     int32_t (*submit_headers)(Session*, uint8_t, int32_t, const PrioritySpec*, const NV*, size_t, void*) noexcept
     int (*submit_trailer)(Session*, int32_t, const NV*, size_t) noexcept
     int (*submit_rst_stream)(Session*, uint8_t, int32_t, uint32_t) noexcept
+    int (*submit_shutdown_notice)(Session*) noexcept
     int (*submit_goaway)(Session*, uint8_t, int32_t, uint32_t, const uint8_t*, size_t) noexcept
 
 

@@ -74,6 +74,7 @@ cdef int load_nghttp2() except -1:
     (<void**> &nghttp2.submit_headers)[0] = library.find(b"nghttp2_submit_headers")
     (<void**> &nghttp2.submit_trailer)[0] = library.find(b"nghttp2_submit_trailer")
     (<void**> &nghttp2.submit_rst_stream)[0] = library.find(b"nghttp2_submit_rst_stream")
+    (<void**> &nghttp2.submit_shutdown_notice)[0] = library.find(b"nghttp2_submit_shutdown_notice")
     (<void**> &nghttp2.submit_goaway)[0] = library.find(b"nghttp2_submit_goaway")
     ready = True
     return 0

@@ -10,6 +10,7 @@ from lbd.engine.listener cimport Listener
 from lbd.engine.pool cimport PooledConnection, Waiter
 from lbd.engine.reactor cimport Stream
 from lbd.engine.splice cimport Pipe
+from lbd.engine.websocket cimport Frames
 
 
 cdef struct Direction:
@@ -37,6 +38,7 @@ cdef class Tunnel(Waiter):
     cdef Endpoint endpoint
     cdef Exchange exchange          # of an upgraded connection: finished when the tunnel ends
     cdef Direction up, down         # to the endpoint, to the client
+    cdef Frames frames              # of an upgraded connection: those that the endpoint sends
     cdef uint64_t idle_ms           # without a byte in either direction
     cdef uint64_t pick_key
     cdef uint64_t began_us          # the present attempt to connect
@@ -60,5 +62,9 @@ cdef class Tunnel(Waiter):
     cdef int _splice(self, Stream source, Stream sink, Direction* way) except -1
     cdef int _refused(self, int reason) except -1
     cdef void _release_endpoint(self)
+    cdef uint64_t _splice_limit(self, Direction* way) noexcept
+    cdef int _pass_down(self, const char* p, size_t n) except -100
+    cdef int go_away(self) except -1
+    cdef int _say_away(self) except -1
     cdef bint _client_reset(self) noexcept
     cdef int end(self, bint reset) except -1

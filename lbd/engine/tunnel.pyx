@@ -19,19 +19,23 @@ from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, OUTCOME_OK
 from lbd.engine.exchange cimport Downstream, Exchange
 from lbd.engine.facts cimport observe_tunnel
 from lbd.engine.key cimport KeySource
+from lbd.engine.listener cimport KIND_TCP, KIND_WEBSOCKET
 from lbd.engine.observer cimport new_attempt
 from lbd.engine.openssl cimport openssl
 from lbd.engine.pool cimport ConnectionPool, PooledConnection, Waiter
 from lbd.engine.preamble cimport write_preamble
-from lbd.engine.reactor cimport IO_AGAIN, IO_ERROR, READ_SIZE, WRITE_BLOCKED, WRITE_ERROR, Reactor, Stream
+from lbd.engine.reactor cimport IO_AGAIN, IO_ERROR, READ_SIZE, WRITE_BLOCKED, WRITE_DONE, WRITE_ERROR, Reactor, Stream
 from lbd.engine.reasons cimport R_CONNECT_TIMEOUT, R_NO_ENDPOINT, R_NONE, R_OVERFLOW, R_QUEUE_TIMEOUT
 from lbd.engine.retry cimport RETRY_CONNECT_FAILED, RETRY_CONNECT_TIMEOUT
 from lbd.engine.splice cimport (
-    SPLICE_AGAIN, SPLICE_END, SPLICE_NO_PIPE, SPLICE_TURN, pipe_release,
+    SPLICE_AGAIN, SPLICE_END, SPLICE_LIMIT, SPLICE_NO_PIPE, SPLICE_TURN, pipe_release,
     splice_move,
 )
 from lbd.engine.sys cimport monotonic_us
 from lbd.engine.tls_stream cimport TlsStream
+from lbd.engine.websocket cimport (
+    AWAY_DUE, AWAY_NO, GOING_AWAY, GOING_AWAY_LEN, pass_frames, send_away,
+)
 
 cdef enum:
     BULK_READ = 32768       # a read of this size makes the direction splice
@@ -67,6 +71,19 @@ cdef class TunnelClient(Downstream):
         if tunnel is None:
             return 0
         return tunnel.end(True)
+
+    cdef int websockets(self) noexcept:
+        cdef Tunnel tunnel = self.tunnel
+        return tunnel is not None and tunnel.exchange is not None and tunnel.frames.away == AWAY_NO
+
+    cdef int go_away(self) except -1:
+        cdef Tunnel tunnel = self.tunnel
+        return tunnel.go_away() if tunnel is not None else 0
+
+    cdef int cut(self, int kinds) except -1:
+        cdef Tunnel tunnel = self.tunnel
+        cdef int kind = KIND_TCP if tunnel is None or tunnel.exchange is None else KIND_WEBSOCKET
+        return tunnel.end(True) if tunnel is not None and kinds & kind else 0
 
 
 @cython.no_gc
@@ -302,12 +319,15 @@ cdef class Tunnel(Waiter):
             if got == IO_ERROR:
                 return self.end(True)
             way.moved += <uint64_t> got
-            result = sink.write(source.reactor.rbuf, <size_t> got)
+            if self.exchange is not None and way == &self.down:
+                result = self._pass_down(source.reactor.rbuf, <size_t> got)
+            else:
+                result = sink.write(source.reactor.rbuf, <size_t> got)
             if result == WRITE_ERROR:
                 return self.end(True)
             if result == WRITE_BLOCKED:
                 return 0
-            if got >= BULK_READ and source.can_splice and sink.can_splice:
+            if got >= BULK_READ and source.can_splice and sink.can_splice and self._splice_limit(way) >= BULK_READ:
                 way.bulk = True
                 way.short_splices = 0
                 return self._splice(source, sink, way)
@@ -315,16 +335,23 @@ cdef class Tunnel(Waiter):
         return 0
 
     cdef int _splice(self, Stream source, Stream sink, Direction* way) except -1:
-        cdef uint64_t limit = <uint64_t> 1 << 62
+        cdef uint64_t limit = self._splice_limit(way)
         cdef uint64_t moved = 0
         cdef int state
+        cdef bint framed = way == &self.down and self.exchange is not None
         if way.ended and way.pipe.held == 0:
             return 0
         if not source.readable and way.pipe.held == 0:
             return 0
         state = splice_move(source.reactor, &way.pipe, source, sink, &limit, &moved)
         way.moved += moved
-        if state == SPLICE_NO_PIPE:
+        if framed:
+            self.frames.left = limit
+            if limit == 0 and way.pipe.held == 0:   # the head of the next frame has to be seen
+                way.bulk = False
+                if self.frames.away == AWAY_DUE:
+                    return self._say_away()
+        if state == SPLICE_NO_PIPE or state == SPLICE_LIMIT:
             way.bulk = False
         elif state == SPLICE_END:
             way.ended = True
@@ -338,6 +365,36 @@ cdef class Tunnel(Waiter):
             way.short_splices += 1
             if way.short_splices >= BULK_SHORT:
                 way.bulk = False
+        return 0
+
+    cdef uint64_t _splice_limit(self, Direction* way) noexcept:
+        """How many bytes need not be looked at: of a WebSocket, the rest of the endpoint's present frame."""
+        return self.frames.left if way == &self.down and self.exchange is not None else <uint64_t> 1 << 62
+
+    cdef int _pass_down(self, const char* p, size_t n) except -100:
+        """Bytes of a WebSocket's endpoint to the client: WRITE_*. After the close frame of ours, none."""
+        cdef bint say
+        cdef int result = WRITE_DONE
+        cdef size_t own = pass_frames(&self.frames, p, n, &say)
+        if own:
+            result = self.client.stream.write(p, own)
+        if say and result != WRITE_ERROR:
+            result = self.client.stream.write(GOING_AWAY, GOING_AWAY_LEN)
+        return result
+
+    cdef int go_away(self) except -1:
+        """Tell the client of a WebSocket that lbd is going; 0 when there is nobody to tell."""
+        if self.over or self.exchange is None or self.frames.away != AWAY_NO:
+            return 0
+        if self.down.pipe.held or self.down.ended:
+            self.frames.away = AWAY_DUE
+        else:
+            self._say_away()
+        return 1
+
+    cdef int _say_away(self) except -1:
+        if send_away(&self.frames) and self.client.stream.write(GOING_AWAY, GOING_AWAY_LEN) == WRITE_ERROR:
+            return self.end(True)
         return 0
 
     # the end -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from lbd.engine.listener cimport Listener
 from lbd.engine.http2 cimport Http2Half
 from lbd.engine.pool cimport PooledConnection
 from lbd.engine.reactor cimport Stream
+from lbd.engine.websocket cimport Frames
 
 
 cdef class StreamTunnel(PooledConnection):
@@ -15,6 +16,7 @@ cdef class StreamTunnel(PooledConnection):
     cdef Exchange exchange
     cdef Listener listener
     cdef uint64_t idle_ms
+    cdef Frames frames              # those that the endpoint sends
     cdef bint shut                  # the endpoint has been told that the client is done
     cdef bint ended                 # the endpoint is done
 
@@ -22,4 +24,6 @@ cdef class StreamTunnel(PooledConnection):
     cdef int take(self, const char* p, size_t n) except -1
     cdef int shut_up(self) except -1
     cdef int resume(self) except -1
+    cdef int _pass_down(self, char* p, size_t n) except -100
+    cdef int go_away(self) except -1
     cdef int end(self, bint reset) except -1

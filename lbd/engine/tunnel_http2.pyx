@@ -14,8 +14,11 @@ from lbd.engine.exchange cimport Exchange
 from lbd.engine.http2 cimport Http2Half
 from lbd.engine.nghttp2 cimport CANCEL, FLAG_NONE, nghttp2
 from lbd.engine.pool cimport PooledConnection
-from lbd.engine.reactor cimport IO_AGAIN, READ_SIZE, WRITE_ERROR, Stream
+from lbd.engine.reactor cimport IO_AGAIN, READ_SIZE, WRITE_DONE, WRITE_ERROR, Stream
 from lbd.engine.sys cimport ssize_t
+from lbd.engine.websocket cimport (
+    AWAY_NO, GOING_AWAY, GOING_AWAY_LEN, pass_frames, send_away,
+)
 
 cdef enum:
     TURN = 8
@@ -49,7 +52,7 @@ cdef class StreamTunnel(PooledConnection):
         x.upstream = None
         self.stream.readable = True
         self.stream.set_timer(self.idle_ms)
-        if n and x.downstream.write_body(x, <char*> rest, n, NULL) == WRITE_ERROR:
+        if n and self._pass_down(<char*> rest, n) == WRITE_ERROR:
             return self.end(True)
         return self.resume()
 
@@ -92,10 +95,32 @@ cdef class StreamTunnel(PooledConnection):
                 if x.downstream.write_body(x, stream.reactor.rbuf, 0, &NO_TRAILERS) == WRITE_ERROR:
                     return self.end(True)
                 return self.end(False) if self.shut else 0
-            if x.downstream.write_body(x, stream.reactor.rbuf, <size_t> got, NULL) == WRITE_ERROR:
+            if self._pass_down(stream.reactor.rbuf, <size_t> got) == WRITE_ERROR:
                 return self.end(True)
         stream.reactor.defer(stream)
         return 0
+
+    cdef int _pass_down(self, char* p, size_t n) except -100:
+        """Bytes of the endpoint to the client: WRITE_*. After the close frame of ours, none."""
+        cdef Exchange x = self.exchange
+        cdef bint say
+        cdef int result = WRITE_DONE
+        cdef size_t own = pass_frames(&self.frames, p, n, &say)
+        if own:
+            result = x.downstream.write_body(x, p, own, NULL)
+        if say and result != WRITE_ERROR:
+            result = x.downstream.write_body(x, <char*> GOING_AWAY, GOING_AWAY_LEN, NULL)
+        return result
+
+    cdef int go_away(self) except -1:
+        """Tell the client that lbd is going; 0 when there is nobody to tell."""
+        cdef Exchange x = self.exchange
+        if x is None or self.ended or self.frames.away != AWAY_NO:
+            return 0
+        if (send_away(&self.frames)
+                and x.downstream.write_body(x, <char*> GOING_AWAY, GOING_AWAY_LEN, NULL) == WRITE_ERROR):
+            self.end(True)
+        return 1
 
     cdef int take(self, const char* p, size_t n) except -1:
         """Bytes of the client: WRITE_*."""

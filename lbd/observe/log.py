@@ -10,6 +10,7 @@ import json
 import select
 import sys
 import time
+import traceback
 from collections.abc import Iterable
 from typing import Literal
 
@@ -85,6 +86,11 @@ class Log:
             sys.stderr.flush()
         except (OSError, ValueError):
             self.lost += 1
+
+
+def trace_of(error: BaseException) -> str:
+    """Where it came from, on one line."""
+    return "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
 
 
 def _takes_a_line() -> bool:

@@ -11,6 +11,7 @@ from harness.messages import head
 
 from lbd.admin import server
 from lbd.admin.gate import is_address
+from lbd.control.draining import Deadlines
 from lbd.control.worker import Worker
 
 CLOSE = "Connection: close"
@@ -229,5 +230,6 @@ def with_worker(change: Callable[[Worker], Awaitable[object]], *pieces: bytes) -
 
 def test_ready_says_draining_while_live_stays() -> None:
     """A load balancer in front looks elsewhere, and nobody restarts a process that is about to end well."""
-    answer = with_worker(lambda worker: worker.drain(0), request("/ready"), request("/live", CLOSE))
+    at_once = Deadlines(0.0, 0.0, 0.0)
+    answer = with_worker(lambda worker: worker.drain(at_once), request("/ready"), request("/live", CLOSE))
     assert statuses(answer) == [503, 200] and b"draining\n" in answer

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from lbd.admin.server import start_admin
+from lbd.admin.server import AdminServer
 from lbd.config import schema
 from lbd.config.loader import load_text
 from lbd.control.compile import Runtime, compile_runtime
@@ -67,7 +67,8 @@ async def serving(text: str = CONFIG) -> AsyncIterator[tuple[Worker, asyncio.Ser
     worker = Worker(config, log, Shared(1, 1 << 20))
     await worker.start()
     assert config.admin is not None
-    admin = await start_admin(config, worker, listen(config.admin.bind, 128))
+    admin = AdminServer(config.admin, worker)
+    await admin.serve(config.admin, listen(config.admin.bind, 128))
     server = admin.server
     assert server is not None
     try:

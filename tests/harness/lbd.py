@@ -120,9 +120,10 @@ class Lbd:
         self.process.wait()
         for thread in self._threads:
             thread.join(TIMEOUT)
-        for stream in (self.process.stdout, self.process.stderr):
+        for stream, thread in zip((self.process.stderr, self.process.stdout), self._threads, strict=True):
             assert stream is not None
-            stream.close()
+            if not thread.is_alive():  # else a process that replaced it still writes there
+                stream.close()
         self._directory.cleanup()
 
     def _is_ready_or_gone(self) -> bool:

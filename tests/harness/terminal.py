@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -34,7 +35,7 @@ class Terminal:
         inherited = {name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")}
         self.process = subprocess.Popen(
             self.command,
-            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=_hears_interrupts,
             env={**inherited, **self.env, "TERM": "vt100", "ESCDELAY": "25"},
         )  # fmt: skip
         os.close(theirs)
@@ -155,3 +156,8 @@ class Terminal:
 
     def _erase(self, y: int, x: int) -> None:
         self.cells[y][x:] = " " * (self.columns - x)
+
+
+def _hears_interrupts() -> None:
+    """Whoever runs the tests in the background has them ignore SIGINT, which is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

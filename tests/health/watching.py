@@ -8,7 +8,7 @@ from collections import Counter
 from harness.http_origin import Answer, HttpOrigin, Seen
 from harness.lbd import Lbd
 from harness.messages import get
-from harness.waiting import eventually
+from harness.waiting import TIMEOUT, eventually
 
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -53,7 +53,9 @@ def said(lbd: Lbd, text: str) -> list[str]:
 
 def await_line(lbd: Lbd, text: str, count: int = 1) -> str:
     """The count-th line of the log with the text, once it is there."""
-    lines = eventually(lambda: (found := said(lbd, text))[count - 1 :] and found, f"{count} times {text!r}")
+    lines = eventually(
+        lambda: (found := said(lbd, text))[count - 1 :] and found, f"{count} times {text!r}", 4 * TIMEOUT
+    )
     return lines[count - 1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from harness.waiting import eventually
@@ -35,14 +34,3 @@ def command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def connections_of(pid: int) -> int:
-    """How many established TCP connections on its side a process has: sockets that are not listening."""
-    found = 0
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
-        except OSError:
-            continue
-    return found

@@ -18,7 +18,7 @@ SOCKET_MODE = 0o660  # lbd's user and group
 BACKLOG = 128
 
 
-class AdminDoor:
+class AdminListener:
     """At most one listener at a time."""
 
     def __init__(self, worker: Worker) -> None:
