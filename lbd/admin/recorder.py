@@ -78,6 +78,9 @@ class Filters(BaseModel):
     reason: str | None = Field(default=None, description="Reason code.")
     least: Annotated[float, Field(ge=0, le=1e9)] = Field(default=0, description="Seconds that it took.")
     since: Annotated[float, Field(ge=0, le=1e12)] = Field(default=0, description="Unix time of its end.")
+    until: Annotated[float, Field(ge=0, le=1e12)] = Field(
+        default=0, description="Unix time of its end, to read page by page; 0: now."
+    )
 
 
 def add_recorder(api: FastAPI, worker: views.Administered) -> None:

@@ -63,7 +63,7 @@ cdef class Wanted:
     cdef bytes listener, route, cluster, endpoint, method, host, path, client
     cdef int status_low, status_high
     cdef int reason                 # -1: any
-    cdef uint64_t least_us, since_us
+    cdef uint64_t least_us, since_us, until_us
 
     cdef bint fits(self, const Record* record) noexcept
 

@@ -21,6 +21,7 @@ class Wanted:
         reason: str | None = None,
         least: float = 0,
         since: float = 0,
+        until: float = 0,
     ) -> None: ...
 
 class Recorder(Observer):

@@ -12,7 +12,7 @@ import mmap
 import os
 from datetime import datetime, timezone
 
-from libc.stdint cimport int16_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int16_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
 from lbd.engine cimport sys as c
@@ -64,9 +64,9 @@ cdef inline str _text(const char* p, Cut cut):
 cdef class Wanted:
 
     def __init__(self, *, listener=None, route=None, cluster=None, endpoint=None, method=None, host=None, path=None,
-                 client=None, status=None, reason=None, double least=0, double since=0):
-        """path: how it begins. status: `404` or `5xx`. least: seconds that it took. since: Unix time of its end.
-        ValueError for a status, reason or client that is none."""
+                 client=None, status=None, reason=None, double least=0, double since=0, double until=0):
+        """path: how it begins. status: `404` or `5xx`. least: seconds that it took. since, until: Unix time of its
+        end, until 0: now. ValueError for a status, reason or client that is none."""
         self.texts = {"listener": listener, "route": route, "cluster": cluster, "endpoint": endpoint, "method": method,
                       "host": host, "path": path, "client": client, "status": status, "reason": reason}
         self.listener, self.route, self.cluster, self.endpoint = (
@@ -83,12 +83,13 @@ cdef class Wanted:
             self.reason = REASONS[reason]
         self.least_us = <uint64_t> (max(least, 0.0) * 1e6)
         self.since_us = <uint64_t> (max(since, 0.0) * 1e6)
+        self.until_us = <uint64_t> (until * 1e6) + 1 if until > 0 else UINT64_MAX    # + 1: what it was before it was a float
 
     def __repr__(self):
         return f"<Wanted {({name: text for name, text in self.texts.items() if text is not None})}>"
 
     cdef bint fits(self, const Record* record) noexcept:
-        if record.duration_us < self.least_us or record.ended_us < self.since_us:
+        if record.duration_us < self.least_us or not self.since_us <= record.ended_us <= self.until_us:
             return False
         if not self.status_low <= record.status <= self.status_high:
             return False
@@ -226,6 +227,8 @@ cdef class Recorder(Observer):
         while at > last and limit > 0:
             at -= 1
             slot = self._slot(worker, ring, at)
+            if wanted is not None and slot.ended_us > wanted.until_us:
+                continue                        # spares the copy, for those who read it page by page
             copy.number = lbd_look(&slot.number)
             memcpy(<char*> &copy + sizeof(uint64_t), <char*> slot + sizeof(uint64_t), sizeof(Record) - sizeof(uint64_t))
             lbd_fence()

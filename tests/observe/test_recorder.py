@@ -201,6 +201,15 @@ def test_since_goes_on_where_the_last_reading_ended(site_of_four: Site) -> None:
     assert site_of_four.records(f"since={newest['ended']!r}")[-1] == newest
 
 
+def test_until_reads_on_towards_the_past(site_of_four: Site) -> None:
+    everything = site_of_four.records()
+    read = site_of_four.records("limit=2")
+    while len(page := site_of_four.records(f"limit=2&until={read[-1]['ended']!r}")) > 1:
+        assert page[0] == read[-1], "what ended at that very moment stands on both pages"
+        read += page[1:]
+    assert read == everything and len(everything) == 4
+
+
 def test_unknown_id(site_of_four: Site) -> None:
     for unknown in ("0" * 32, "short", "%ff" * 32, "x" * 5000):
         assert site_of_four.read(f"/api/recorder/{unknown}")[0] == 404
