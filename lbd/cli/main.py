@@ -25,6 +25,7 @@ VERBS = {
     "status": "lbd.cli.status",
     "explain": "lbd.cli.explain",
     "plan": "lbd.cli.plan",
+    "replay": "lbd.cli.replay",
     "top": "lbd.cli.top",
     "drain": "lbd.cli.drain",
     "undrain": "lbd.cli.drain",

@@ -6,16 +6,14 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import click
 
-from lbd.cli.admin_client import AdminClient, admin_options, ask_or_exit, client_of, fail
+from lbd.cli.admin_client import AdminClient, admin_options, ask_or_exit, client_of
 from lbd.cli.loading import EXIT_BAD_CONFIG, load_or_exit
-
-if TYPE_CHECKING:
-    from lbd.config.schema import Config
+from lbd.cli.running import running_config
 
 EXIT_SAME, EXIT_CHANGES = 0, 2  # as terraform plan -detailed-exitcode
 
@@ -46,7 +44,7 @@ def plan(new: Path, against: Path | None, path: Path | None, address: str | None
         found = plan_for(load_or_exit(against), config)
     else:
         client = client_of(path, address)
-        running = _running(client)
+        running = running_config(client)
         found = plan_for(running, config, connections=_connections(client), active=_active(client))
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -58,16 +56,6 @@ def plan(new: Path, against: Path | None, path: Path | None, address: str | None
     if found["tests"]["failed"]:
         raise SystemExit(EXIT_BAD_CONFIG)
     raise SystemExit(EXIT_CHANGES if found["changed"] else EXIT_SAME)
-
-
-def _running(client: AdminClient) -> Config:
-    from lbd.config.dump import from_data
-
-    data = ask_or_exit(lambda: client.get("/api/config", "listeners"))
-    try:
-        return from_data(data)
-    except ValueError as error:
-        fail(f"the running lbd has settings that this version does not know: {error}")
 
 
 def _connections(client: AdminClient) -> dict[str, int]:

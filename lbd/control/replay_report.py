@@ -128,8 +128,10 @@ class ReplayReport:
         }
         lists = {name: one.rows() for name, one in groups.items()}
         lists["changes"].sort(key=lambda row: (ORDER.index(row["kind"]), -row["count"]))
-        for row in lists["unusable"]:
-            row["lines"] = [line for line in row.pop("examples") if line is not None]
+        lists["unusable"] = [
+            {"count": row["count"], "why": row["why"], "lines": [n for n in row["examples"] if n is not None]}
+            for row in lists["unusable"]
+        ]
         return {
             "requests": self.requests,
             "first": self._first.example.get("time") if self._first is not None else None,
