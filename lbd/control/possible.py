@@ -16,7 +16,6 @@ from lbd.config import schema
 from lbd.control.compile import Runtime
 from lbd.control.config_tests import OF_THE_MOMENT
 from lbd.control.decision import Decision, Kind, answer_of
-from lbd.control.explain import cluster_place
 from lbd.control.listeners import PATH_MODES, build_router, listener_settings, routes_of
 from lbd.control.recorded import Recorded
 from lbd.engine import matchers
@@ -83,7 +82,8 @@ class Side:
             one.name: {_name(one, index): index for index in range(len(routes_of(one)))}
             for one in self.config.listeners
         }
-        self._places = {one.name: cluster_place(one.name, self.config) for one in self.config.clusters}
+        clusters = enumerate(self.config.clusters)
+        self._places = {one.name: self.config.places.of("clusters", index) for index, one in clusters}
         self._settings = {one.name: one for one in self.config.clusters}
         self._alone = lru_cache(ALONE_KEPT)(self._make_alone)
         self._bare = lru_cache(DECISIONS_KEPT)(self._make_bare)

@@ -178,6 +178,8 @@ def test_a_recording_is_kept_and_used_without_a_running_lbd(server: Lbd) -> None
     assert kept.returncode == 2, kept.stderr
     live = json.loads(replay(server, name, "--json").stdout)
     assert json.loads(kept.stdout)["changes"] == live["changes"]
+    with_running = json.loads(replay(server, name, "--from", "recording", "--json").stdout)
+    assert with_running["changes"] == live["changes"]
     text = (server.directory / "recording").read_text()
     done = from_file(server, name, "--from", "-", "--json", stdin=text)
     assert done.stdout == kept.stdout and done.returncode == 2

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from control.worlds import config_of
+from harness.lbd import ROOT
 
+from lbd.config.dump import data_of, from_data
+from lbd.config.loader import load
 from lbd.control.replay import Replay
 from lbd.control.replay_report import EXAMPLES, MOST_GROUPS
 
@@ -114,7 +118,8 @@ def test_another_cluster_with_the_lines_of_both_sides_and_examples() -> None:
     assert row["old"] == {
         "kind": "cluster", "route": "api", "cluster": "one", "at": "<config>:7", "cluster_at": "<config>:13"
     }  # fmt: skip
-    assert row["new"]["cluster"] == "two" and row["new"]["at"] == "<config>:7"
+    assert (row["new"]["cluster"], row["new"]["endpoint"]) == ("two", "c"), "there is only one"
+    assert row["new"]["at"] == "<config>:7"
     assert [one["request_id"] for one in row["examples"]] == [f"{i:032x}" for i in range(EXAMPLES)]
     assert row["examples"][0]["path"] == "/v1/0"
 
@@ -154,6 +159,13 @@ def test_what_becomes_of_a_request(edit: tuple[str, str], one: Any, kind: str, n
     row = the_change(edited(*edits), one)
     assert row["kind"] == kind
     assert {name: row["new"].get(name) for name in new} == new
+
+
+def test_a_request_without_a_host() -> None:
+    """HTTP/1.0 has none, and HTTP/2 need not have one."""
+    moved = edited(("{name: rest, cluster: one}", "{name: rest, cluster: two}"))
+    row = the_change(moved, record("/", host=None, protocol="HTTP/1.0"))
+    assert (row["kind"], row["new"]["cluster"]) == ("cluster", "two")
 
 
 def test_a_listener_of_another_name_at_the_same_address_is_reached() -> None:
@@ -211,6 +223,8 @@ def test_a_key_that_is_not_recorded_moves_a_share() -> None:
     new = edited(by_cookie, ("name: e}]", "name: e}, {address: '127.0.0.1:8', name: f}]"))
     row = the_change(new, record("/files/1"), old=old)
     assert row["kind"] == "balance" and 0.28 < row["moved"] < 0.4
+    by_another = edited(("key: path", "key: {cookie: other}"))
+    assert the_change(by_another, record("/files/1"), old=old)["moved"] == 1.0, "all of them, by other values"
     assert "endpoint" not in row["old"]
 
 
@@ -252,6 +266,9 @@ def test_a_condition_that_is_known_not_to_hold_leaves_nothing_open() -> None:
     assert needs(new, record("/")) is None
     assert needs(new, record("/", "DELETE", client="10.1.1.1")) is None
     assert needs(new, record("/", "DELETE", client="192.168.1.1")) == ["header x-foo"]
+    two = "      - {name: other, match: {cookie: {c: '1'}}, cluster: two}\n"
+    both = edited(("      - {name: new", f"{two}      - {{name: new"), text=new)
+    assert needs(both, record("/")) == ["cookie c"], "x-foo is of no account where the method does not fit"
 
 
 def test_whatever_it_is_it_goes_to_another_cluster() -> None:
@@ -272,6 +289,17 @@ def test_presence_is_the_contrary_of_absence() -> None:
     )
     new = edited(("    routes:\n", f"    routes:\n{pair}"))
     assert the_change(new, record("/"))["new"]["route"] == "without or with", "and never `rest`"
+
+
+def test_a_field_that_had_a_value_was_not_absent() -> None:
+    """Who took the route for `a` is not one of those without the field."""
+    start = "    routes:\n"
+    old = edited((start, f"{start}      - {{name: with, match: {{header: {{x-foo: a}}}}, cluster: two}}\n"))
+    new = edited(
+        (start, f"{start}      - {{name: without, match: {{header: {{x-foo: false}}}}, cluster: two}}\n")
+    )
+    row = the_change(new, record("/", route="with", cluster="two"), old=old)
+    assert (row["kind"], row["new"]["route"], row["new"]["cluster"]) == ("cluster", "rest", "one")
 
 
 def test_many_open_conditions_are_told_and_not_counted_through() -> None:
@@ -395,6 +423,24 @@ def test_hostile_records_are_counted_with_their_line(one: Any, why: str) -> None
     (row,) = found["unusable"]
     assert why in row["why"] and row["lines"] == [2]
     assert len(row["why"]) < 300
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_is_compared_with_itself_as_a_running_lbd_tells_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Secrets are masked, certificates are not read, names are not resolved."""
+    monkeypatch.chdir(ROOT)
+    config = load(path)
+    with Replay(from_data(data_of(config)), config) as replay:
+        for listener in config.listeners:
+            protocol = "tcp" if listener.protocol == "tcp" else "HTTP/1.1"
+            replay.take(
+                record("/v1/x", listener=listener.name, protocol=protocol, route="-", reason="no_route")
+            )
+        found = replay.report.to_data()
+    assert found["requests"] == len(config.listeners) and not found["unusable"]
+    assert not found["changes"], found["changes"]
 
 
 def test_memory_is_bounded() -> None:
