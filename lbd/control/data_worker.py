@@ -69,6 +69,8 @@ class DataWorker:
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self.channel = Channel(end, self._on_message, self._on_orphaned)
+        self._loop = asyncio.get_running_loop()
+        self.log.on_kept = self._tell_line
 
     @property
     def place(self) -> Place:
@@ -270,6 +272,10 @@ class DataWorker:
             if runtime.listeners.get(name) is not listener:
                 self.leaving.add(listener, Deadlines.of(runtime.config))
         self.observing.settle(runtime.log_writers)
+
+    def _tell_line(self, when: float, level: str, text: str) -> None:
+        """The supervisor shows it among the events. Called by any thread."""
+        self._loop.call_soon_threadsafe(self.channel.send, "line", (when, level, text))
 
     def _on_fault(self, error: BaseException) -> None:
         self.log.error(f"worker {self.index}: internal error, one connection closed: {trace_of(error)}")

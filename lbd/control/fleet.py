@@ -165,6 +165,8 @@ class Fleet:
     def _on_message(self, worker: WorkerProcess, kind: str, content: Any) -> None:
         if kind == "event":
             self._on_event(*content)
+        elif kind == "line":
+            self._log.keep(*content)
         elif kind == "connect_failed":
             self._on_connect_failed(*content)
         else:

@@ -1,7 +1,8 @@
 """lbd's own log: one line per event on stderr, `TIME LEVEL message` or a JSON object.
 
 Control bytes are escaped, so that nothing a peer sent can forge a line; a stuck or closed stderr must not
-stop the daemon or make it wait, so lines that cannot be written at once are counted and dropped.
+stop the daemon or make it wait, so lines that cannot be written at once are counted and dropped. The last
+lines are kept for whoever looks at lbd over the admin API.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import json
 import select
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Iterable
-from typing import Literal
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
@@ -20,6 +23,17 @@ LONGEST = 3000  # characters of a message; a line stays below PIPE_BUF bytes, mo
 MASK = "***"
 SHORTEST_SECRET = 8  # shorter ones would mask parts of words
 LEVELS: dict[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+KEPT = 500  # of the last lines
+LEAST_KEPT = LEVELS["info"]  # whatever is written to stderr: who looks later wants to know what happened
+
+
+class Event(NamedTuple):
+    """A line that is kept. time: Unix time; text: without secrets and control characters."""
+
+    number: int
+    time: float
+    level: Level
+    text: str
 
 
 class Log:
@@ -29,6 +43,10 @@ class Log:
         self.least = LEVELS[level]
         self.form = form
         self.lost = 0
+        self.last = 0  # number of the last event
+        self.on_kept: Callable[[float, Level, str], None] | None = None  # by any thread
+        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._lock = threading.Lock()  # writers of access logs and exporters have threads
         self.hide(secrets)
 
     def __repr__(self) -> str:
@@ -65,19 +83,39 @@ class Log:
     def error(self, message: str) -> None:
         self._write("error", message)
 
+    def events(self, after: int = 0) -> list[Event]:
+        """The last lines of level info and above with a higher number than this, the oldest first."""
+        with self._lock:
+            return [event for event in self._kept if event.number > after]
+
+    def keep(self, when: float, level: Level, text: str) -> None:
+        """Among the events, as it is: what another process has logged. when: Unix time."""
+        with self._lock:
+            self.last += 1
+            self._kept.append(Event(self.last, when, level, text))
+
     def _write(self, level: Level, message: str) -> None:
-        if LEVELS[level] < self.least:
+        is_written, is_kept = LEVELS[level] >= self.least, LEVELS[level] >= LEAST_KEPT
+        if not is_written and not is_kept:
             return
         now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        stamp += f".{int(now * 1000) % 1000:03d}Z"
         for secret in self._secrets:
             message = message.replace(secret, MASK)
+        text = _one_line(message)
+        if is_kept:
+            self.keep(now, level, text)
+            if self.on_kept is not None:
+                self.on_kept(now, level, text)
+        if is_written:
+            self._put(now, level, message, text)
+
+    def _put(self, now: float, level: Level, message: str, text: str) -> None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        stamp += f".{int(now * 1000) % 1000:03d}Z"
         if self.form == "json":
             line = json.dumps({"time": stamp, "level": level, "message": message[:LONGEST]}) + "\n"
         else:
-            text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-            line = f"{stamp} {level.upper()} {text[:LONGEST]}\n"
+            line = f"{stamp} {level.upper()} {text}\n"
         if sys.stderr is None or not _takes_a_line():
             self.lost += 1
             return
@@ -91,6 +129,11 @@ class Log:
 def trace_of(error: BaseException) -> str:
     """Where it came from, on one line."""
     return "".join(traceback.format_exception(error)).strip().replace("\n", " | ")
+
+
+def _one_line(message: str) -> str:
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    return "".join(escaped)[:LONGEST]
 
 
 def _takes_a_line() -> bool:

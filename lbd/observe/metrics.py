@@ -7,7 +7,6 @@ only, so their number is bounded.
 from __future__ import annotations
 
 import platform
-import resource
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -26,6 +25,7 @@ from lbd.engine.retry import CAUSES
 from lbd.engine.shared import KNOWN_STATUS, Shared
 from lbd.observe.gateway import gateway_metrics
 from lbd.observe.histogram import histogram_rows
+from lbd.observe.process import beats_of, process_figures
 from lbd.observe.resilience import resilience_metrics
 
 GRPC_OTHER = 17  # slot of a call without a status, or with an unknown one
@@ -373,9 +373,8 @@ class EngineCollector(Collector):
         return limit
 
     def _process(self) -> Iterator[Metric]:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        beats = self.worker.shared.beats() if self.worker.shared.workers > 1 else []
-        cpu = usage.ru_utime + usage.ru_stime + sum(beat["cpu"] for beat in beats)
+        beats = beats_of(self.worker.shared)
+        cpu, lag, faults = process_figures(self.worker.reactor, beats)
         yield CounterMetricFamily("lbd_process_cpu_seconds", "User and system time of all processes.", cpu)
         yield GaugeMetricFamily(
             "lbd_start_time_seconds", "When the process started (Unix time).", self.started
@@ -383,13 +382,9 @@ class EngineCollector(Collector):
         yield GaugeMetricFamily(
             "lbd_event_loop_lag_seconds",
             "How late the last tick of the loop was; of several workers the latest.",
-            max([self.worker.reactor.lag, *(beat["lag"] for beat in beats)]),
+            lag,
         )
-        yield CounterMetricFamily(
-            "lbd_internal_errors",
-            "Exceptions that cost a connection.",
-            self.worker.reactor.faults + sum(beat["faults"] for beat in beats),
-        )
+        yield CounterMetricFamily("lbd_internal_errors", "Exceptions that cost a connection.", faults)
         yield from self._log_metrics(beats)
         yield from self._reloads()
         info = GaugeMetricFamily("lbd_build_info", "Version.", labels=["version", "python", "environment"])
