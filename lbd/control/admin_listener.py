@@ -32,7 +32,8 @@ class AdminListener:
         if setting is None or setting.bind == self._bind:
             return None
         # takes a while: before clients are accepted, not after
-        import lbd.admin.server  # noqa: F401
+        import lbd.admin.server
+        import lbd.control.explain_endpoints  # noqa: F401
 
         inherited = self._worker.inheritance.sockets_for(ADMIN)
         if inherited:

@@ -1,12 +1,12 @@
 """The endpoints of a cluster as candidates for a request: usable or why not, score, and why they lost.
 
-Part of `explain.py`. Whether one is usable, stands in the selection, and is picked, the engine has decided;
-its reasons are read from the same state that it goes by.
+Part of `explain.py`; the dashboard shows obstacles too. Whether one is usable, stands in the selection, and
+is picked, the engine has decided; its reasons are read from the same state that it goes by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -39,6 +39,17 @@ def endpoint_rows(outcome: Rehearsal, config: schema.Config) -> dict[str, Any]:
     return {"endpoints": rows, "endpoints_left_out": left_out}
 
 
+def obstacles_of(cluster: Cluster) -> dict[str, list[str]]:
+    """Endpoints that get no new requests now, by name: what keeps each of them from it."""
+    selection = cluster.selection
+    seated = {endpoint for part in selection.parts for endpoint in part.endpoints}
+    return {
+        endpoint.name: list(_obstacles(endpoint, cluster, selection, seated, {}))
+        for endpoint in cluster.endpoints
+        if endpoint not in seated
+    }
+
+
 def _selection(cluster: Cluster, outcome: Rehearsal) -> Selection:
     """The one that the route wants, where it has been made."""
     labels = outcome.route.labels if outcome.route is not None else {}
@@ -54,9 +65,10 @@ def _rows(
         for endpoint in part.endpoints
     }
     scores = {part: part.scores(outcome.key) for part in selection.parts}
+    labels = outcome.route.labels if outcome.route is not None else {}
     places = _places(cluster, config)
     for endpoint in _shown(cluster, outcome):
-        obstacles = list(_obstacles(endpoint, cluster, selection, seats, outcome))
+        obstacles = list(_obstacles(endpoint, cluster, selection, seats, labels))
         seat = seats.get(endpoint)
         score = scores[seat[2]].get(endpoint) if seat is not None else None
         yield {
@@ -98,10 +110,13 @@ def _places(cluster: Cluster, config: schema.Config) -> dict[str, str | None]:
 
 
 def _obstacles(
-    endpoint: Endpoint, cluster: Cluster, selection: Selection, seats: Seats, outcome: Rehearsal
+    endpoint: Endpoint,
+    cluster: Cluster,
+    selection: Selection,
+    seats: Collection[Endpoint],
+    labels: Mapping[str, object],
 ) -> Iterator[str]:
-    """What keeps it from serving this request."""
-    labels = outcome.route.labels if outcome.route is not None else {}
+    """What keeps it from serving a request whose route wants these labels. seats: who is in the selection."""
     for name, value in labels.items():
         if endpoint.labels.get(name) != value:
             has = endpoint.labels.get(name)

@@ -146,6 +146,12 @@ class Worker:
         assert self.runtime is not None
         return explain(self.runtime, recalled(request, self.recorder))
 
+    def obstacles(self, cluster: Cluster) -> dict[str, list[str]]:
+        """Its endpoints that get no new requests now, by name, and why."""
+        from lbd.control.explain_endpoints import obstacles_of  # when somebody looks
+
+        return obstacles_of(cluster)
+
     def take_over(self, compiled: Compiled) -> None:
         """Look after what a Runtime that serves from now on has brought."""
         runtime = compiled.runtime
