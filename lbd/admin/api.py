@@ -23,9 +23,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
-from lbd.admin import views
-from lbd.admin.documents import page_and_policy
+from lbd.admin import documents, views
 from lbd.admin.log_level import add_log_level
+from lbd.admin.overview import add_overview
 from lbd.admin.recorder import add_recorder
 from lbd.config import schema
 from lbd.config.dump import data_of
@@ -61,6 +61,7 @@ def build_api(worker: views.Administered, log: Log) -> FastAPI:
     _add_reading(api, worker)
     _add_changes(api, worker, log)
     _add_reload(api, worker, log)
+    add_overview(api, worker)
     add_recorder(api, worker)
     add_log_level(api, worker, REFUSED)
     _add_why(api, worker)
@@ -238,10 +239,15 @@ def _closest(name: str, known: Iterable[str]) -> str:
 
 
 def _add_documents(api: FastAPI) -> None:
-    page, policy = page_and_policy()
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
+        page, policy = documents.docs()
+        return HTMLResponse(page, headers={"content-security-policy": policy})
+
+    @api.get("/dashboard", include_in_schema=False)
+    async def dashboard() -> HTMLResponse:
+        page, policy = documents.dashboard()
         return HTMLResponse(page, headers={"content-security-policy": policy})
 
 

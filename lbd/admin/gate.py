@@ -23,8 +23,9 @@ LONGEST_BODY = 64 * 1024
 BAD_HOST = "the Host of an admin request must be localhost or a loopback address, or there must be a token"
 READING = ("GET", "HEAD")
 CHANGING = ("PATCH", "POST", "PUT")
-# Neither of these shows anything of this lbd, and a browser that opens them has no token yet.
-OPEN_DOCUMENTS = ("/docs", "/openapi.json")
+# None of these shows anything of this lbd, and a browser that opens them has no token yet.
+DASHBOARD = "/dashboard"
+OPEN_DOCUMENTS = ("/docs", "/openapi.json", DASHBOARD)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -67,6 +68,8 @@ class Gate:
             await _refuse(path, scope, refusal, send)
         elif path.startswith("/api/") or path in OPEN_DOCUMENTS:
             await self._to_api(path, scope, receive, send)
+        elif is_browser_at_root(path, scope):
+            await _answer(302, TEXT, b"", send, ((b"Location", DASHBOARD.encode()),))
         elif scope["method"] not in READING:
             allow = ((b"Allow", b"GET, HEAD"),)
             await _refuse(path, scope, Refusal(405, "only GET and HEAD", allow), send)
@@ -82,7 +85,8 @@ class Gate:
         host = values_of(scope, b"host")
         if not known and (len(host) != 1 or not self._is_good_host(path, host[0])):
             return Refusal(403, BAD_HOST)
-        if self._token is not None and not known and path not in (*OPEN_PATHS, *OPEN_DOCUMENTS):
+        is_open = path in (*OPEN_PATHS, *OPEN_DOCUMENTS) or is_browser_at_root(path, scope)
+        if self._token is not None and not known and not is_open:
             return Refusal(
                 401, "needs the admin token, as Authorization: Bearer", ((b"WWW-Authenticate", b"Bearer"),)
             )
@@ -99,7 +103,10 @@ class Gate:
         )
 
     def _is_good_host(self, path: str, host: str) -> bool:
-        """Pages are for scrapers and probes, which use any address of this machine."""
+        """Pages are for scrapers and probes, which use any address of this machine. Of the dashboard only the
+        bare page passes without the token, by whatever name lbd may have."""
+        if path in (DASHBOARD, "/") and self._token is not None:
+            return True
         if path in PATHS or not path.startswith(("/api/", *OPEN_DOCUMENTS)):
             return is_address(host)
         return is_address(host) and (is_loopback(host) or name_of(host) == self._bind_host)
@@ -146,6 +153,12 @@ def refusal_of_change(scope: Scope) -> Refusal | None:
     if length and int(length[0]) > LONGEST_BODY:  # h11 has seen that it is a number
         return Refusal(413, f"the body is longer than {LONGEST_BODY} bytes", CLOSE)
     return None
+
+
+def is_browser_at_root(path: str, scope: Scope) -> bool:
+    """Does somebody open the address of the admin listener, to look at it?"""
+    wanted = ",".join(values_of(scope, b"accept"))
+    return path == "/" and scope["method"] in READING and "text/html" in wanted
 
 
 async def read_body(receive: Receive) -> bytes | None:

@@ -37,4 +37,4 @@ class Pages:
         if path == "/health":
             view = view_health(self.worker)
             return 200 if is_good(view) else 503, JSON, json.dumps(view).encode() + b"\n"
-        return 404, TEXT, b"not found; try /status, /health, /metrics, /live, /ready or /docs\n"
+        return 404, TEXT, b"not found; try /dashboard, /status, /health, /metrics, /live, /ready or /docs\n"

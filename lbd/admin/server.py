@@ -150,6 +150,9 @@ class _ToLog(logging.Handler):
             self.log.debug(f"admin: {text}")
             return
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, asyncio.CancelledError):  # what was asked last, when lbd ends
+            self.log.debug("admin: lbd ended before an answer was complete")
+            return
         where = trace_of(error) if error else text
         self.log.error(f"internal error of the admin listener: {where}")
 

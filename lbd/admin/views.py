@@ -89,7 +89,7 @@ class Connections(BaseModel):
     queued: int = Field(description="Exchanges that wait for one.")
 
 
-class EndpointView(BaseModel):
+class EndpointFacts(BaseModel):
     cluster: str
     name: str
     address: str
@@ -105,10 +105,13 @@ class EndpointView(BaseModel):
     active: int = Field(description="Exchanges and tunnels under way.")
     empty: bool = Field(description="Draining or disabled, with nothing under way.")
     rtt: float | None = Field(description="Seconds to connect, as active checks measured.")
-    recent: Recent
     connections: Connections
     requests: int = Field(description="Attempts since the start.")
     failures: int = Field(description="Of them, those that failed for its fault.")
+
+
+class EndpointView(EndpointFacts):
+    recent: Recent
 
 
 class ClusterView(BaseModel):
@@ -188,6 +191,7 @@ class Administered(Observed, Protocol):
     @property
     def recorder(self) -> Recorder | None: ...
     def explain(self, request: Mapping[str, Any]) -> dict[str, Any]: ...
+    def obstacles(self, cluster: Cluster) -> dict[str, list[str]]: ...
 
 
 def view_endpoint(shared: Shared, cluster: Cluster, endpoint: Endpoint) -> dict[str, Any]:
@@ -195,6 +199,14 @@ def view_endpoint(shared: Shared, cluster: Cluster, endpoint: Endpoint) -> dict[
     identity = f"{cluster.name}/{endpoint.name}"
     record, state = shared.read("endpoint", identity), shared.read("endpoint_state", identity)
     requests, errors, latency = endpoint.recent_now
+    recent = {"requests": round(requests, 1), "errors": round(errors, 4), "latency": round(latency, 6)}
+    return {**endpoint_facts(cluster, endpoint, record, state), "recent": recent}
+
+
+def endpoint_facts(
+    cluster: Cluster, endpoint: Endpoint, record: Mapping[str, Any], state: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As EndpointFacts, of its two records in the shared block."""
     breaker = cluster.breaker
     own_breaker = breaker is not None and not breaker.gates
     return {
@@ -217,7 +229,6 @@ def view_endpoint(shared: Shared, cluster: Cluster, endpoint: Endpoint) -> dict[
         "active": record["active"],
         "empty": endpoint.admin != "ready" and record["active"] == 0,
         "rtt": endpoint.rtt,
-        "recent": {"requests": round(requests, 1), "errors": round(errors, 4), "latency": round(latency, 6)},
         "connections": {name: record[name] for name in ("open", "idle", "queued")},
         "requests": record["requests"],
         "failures": record["failures"],

@@ -187,6 +187,8 @@ def test_openapi_describes_every_path(unchanged: Lbd) -> None:
     assert set(described["paths"]) == {
         "/api/info",
         "/api/log-level",
+        "/api/overview",
+        "/api/events",
         "/api/recorder",
         "/api/recorder/{request_id}",
         "/api/clusters",
