@@ -500,6 +500,15 @@ class Config(Settings):
         default=None,
         description="How long it waits for connections of tcp listeners; `drain_timeout` when absent.",
     )
+    user: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Whom lbd becomes when it was started as root and its addresses are bound; root stays "
+        "root when absent.",
+    )
+    group: str | None = Field(
+        default=None, min_length=1, description="Its group; that of `user` when absent."
+    )
     state_directory: FilePath = Field(
         default="/var/lib/lbd",
         description="Where lbd keeps what outlives it: ACME accounts and keys, states set for endpoints.",

@@ -35,7 +35,8 @@ from lbd.engine.router import Route
 if TYPE_CHECKING:
     from lbd.control.certs.keeper import CertificateKeeper
 
-FIXED = ("workers", "state_directory", "resolver")  # what a process cannot change while it runs
+# what a process cannot change while it runs
+FIXED = ("workers", "user", "group", "state_directory", "resolver")
 PIECE = 100  # settings that are let go at a time
 FAILURES = (*START_FAILURES, MemoryError, ValueError)
 

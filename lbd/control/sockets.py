@@ -185,7 +185,8 @@ def _is_abandoned(path: str) -> bool:
 def unlink_unix(address: str) -> None:
     """After listening has ended."""
     if address.startswith("unix:"):
-        with contextlib.suppress(FileNotFoundError):
+        # without the right to: it is taken over at the next start
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             Path(address.removeprefix("unix:")).unlink()
 
 

@@ -7,6 +7,7 @@ what this one compiles is for checks, names, the admin API and explain.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -26,9 +27,10 @@ from lbd.control.events import ClusterEvents
 from lbd.control.fleet import Fleet, TlsOfAll, WorkersFailed
 from lbd.control.inheritance import Inheritance
 from lbd.control.leaving import Leaving
-from lbd.control.listening import HeldSockets, Listening
+from lbd.control.listening import HeldSockets, Listening, discard
 from lbd.control.loading import taken_apart
 from lbd.control.observing import Observing
+from lbd.control.privileges import Identity, PrivilegesKept, drop
 from lbd.control.sockets import BindError
 from lbd.control.steps import finish
 from lbd.control.tls import TlsSettingError, rotate_tickets
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
     from lbd.observe.exporter import Exporter
 
 # what `Worker.start` raises when the configuration asks for something that cannot be had
-START_FAILURES = (BindError, CertificateError, TlsSettingError, MissingLibrary, WorkersFailed, OSError)
+START_FAILURES = (
+    BindError, CertificateError, MissingLibrary, OSError, PrivilegesKept, TlsSettingError, WorkersFailed,
+)  # fmt: skip
 
 
 class Worker:
@@ -90,6 +94,7 @@ class Worker:
         self.keeper = make_keeper(config, log)
         self.checks = Checks(self.reactor, pool_maker(self.reactor))
         self.discovery = Discovery(config, log, off_loop)
+        self._state_directory = state_directory
         self.states = EndpointStates(log, state_directory, self._close_unused)
         self.leaving = Leaving(log)
         self.reloader: Reloader | None = None  # set by whoever knows where the configuration comes from
@@ -120,8 +125,13 @@ class Worker:
         addresses = await self.discovery.begin()
         if self.keeper is not None:
             self.keeper.load()
-        compiled = finish(compile_steps(self.config, None, self.place, addresses, time.time()))
         sockets = self.listening.prepare(self.config)
+        try:
+            self._drop_privileges()  # after what only root may do, before anything is written
+            compiled = finish(compile_steps(self.config, None, self.place, addresses, time.time()))
+        except BaseException:
+            discard(sockets)
+            raise
         finish(compiled.adopt())
         self.runtime = compiled.runtime
         self.states.load()
@@ -138,6 +148,20 @@ class Worker:
         self._rotating = asyncio.create_task(self._rotate_tickets())
         if self.fleet is not None:
             await self.fleet.start(taken_apart(self.config), self.config.log.level)
+
+    def _drop_privileges(self) -> None:
+        config = self.config
+        if config.user is None:
+            return
+        identity = Identity.of(config.user, config.group)
+        if not identity.is_ours():
+            binds = [bind for listener in config.listeners for bind in listener.bind]
+            drop(identity, [*binds, *([config.admin.bind] if config.admin else [])], self._state_directory)
+            self.log.info(f"user {config.user} from now on")
+            for pair in self.keeper.pairs if self.keeper is not None else ():
+                for path in (pair.setting.cert, pair.setting.key):
+                    if not os.access(path, os.R_OK):
+                        self.log.warning(f"{path}: user {config.user} may not read it: changes go unnoticed")
 
     def explain(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Where the request would go and why, or the past one that it names by id. BadValue."""
