@@ -42,17 +42,24 @@ class Stage:
             self.stack.callback(one.stop)
         return made
 
+    def file_of(self, name: str = "lbd") -> Path:
+        """The configuration of an lbd."""
+        return self.directory / f"{name}.yaml"
+
     @contextmanager
     def serving(self, cluster: str, name: str = "lbd") -> Iterator[tuple[Child, int, int]]:
         """lbd with this cluster (YAML flow mapping without its name): the process, its port, the admin's."""
+        text = "listeners: [{name: web, bind: '127.0.0.1:<port>', cluster: app}]\n"
+        with self.configured(f"{text}clusters: [{{name: app, {cluster}}}]\n", name) as found:
+            yield found
+
+    @contextmanager
+    def configured(self, text: str, name: str = "lbd") -> Iterator[tuple[Child, int, int]]:
+        """lbd with this configuration, in which <port> stands for its port; as `serving`."""
         port, admin = free_port(), free_port()
-        config = self.directory / f"{name}.yaml"
-        config.write_text(
-            f"admin: {{bind: '127.0.0.1:{admin}'}}\n"
-            f"state_directory: {self.directory}/{name}-{port}\n"
-            f"listeners: [{{name: web, bind: '127.0.0.1:{port}', cluster: app}}]\n"
-            f"clusters: [{{name: app, {cluster}}}]\n"
-        )
+        config = self.file_of(name)
+        head = f"admin: {{bind: '127.0.0.1:{admin}'}}\nstate_directory: {self.directory}/{name}-{port}\n"
+        config.write_text(head + text.replace("<port>", str(port)))
         child = Child(name, [*self.lbd, str(config)], self.placement.proxy, self.directory / f"{name}.log")
         try:
             if not child.wait_listening([port, admin]):

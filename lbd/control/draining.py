@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.02
 SPREAD = 0.5  # of their deadline, in which clients of WebSockets are told: they come back one by one
 LONGEST_SPREAD = 60.0
+TELL_SECONDS = 0.1
 # with connections on which nothing is under way, but something may be on its way
 PATIENCE = 1.0
 SUCCEEDED_PATIENCE = 5.0
@@ -77,10 +78,12 @@ async def drain(
     spread = LONGEST_SPREAD
     if deadlines.websocket is not None:
         spread = min(SPREAD * deadlines.websocket, LONGEST_SPREAD)
-    cut = 0
+    cut, told = 0, -TELL_SECONDS
     while _left(listeners):
         passed = loop.time() - began
-        _send_away(listeners, max(0.0, spread - passed))
+        if passed - told >= TELL_SECONDS:
+            told = passed
+            _send_away(listeners, max(0.0, spread - passed))
         if passed >= patience:
             patience = math.inf
             for listener in listeners:
@@ -101,6 +104,6 @@ def _left(listeners: Collection[Listener]) -> int:
 
 def _send_away(listeners: Collection[Listener], seconds: float) -> None:
     """A share of the WebSockets, so that all are told in so many seconds."""
-    turns = 1 + int(seconds / POLL_SECONDS)
+    turns = 1 + int(seconds / TELL_SECONDS)
     for listener in listeners:
         listener.send_away(math.ceil(listener.websockets / turns))

@@ -60,6 +60,7 @@ cdef class Acceptor(Handler):
                 if not self.stream.readable:
                     break
             self.listener.acceptors.remove(self.stream)
+            self.listener.reactor.forget(self.stream)   # other processes have the socket as well
             self.stream.close()
             self.stream = None
 

@@ -88,6 +88,7 @@ cdef class Reactor:
     cdef object on_generation
 
     cdef int add(self, Stream stream) except -1
+    cdef void forget(self, Stream stream) noexcept
     cdef void bury(self, Stream stream) noexcept
     cdef void defer(self, Stream stream)
     cdef void at_round_end(self, Handler handler)

@@ -302,6 +302,11 @@ cdef class Reactor:
         self.streams += 1
         return 0
 
+    cdef void forget(self, Stream stream) noexcept:
+        """No more events of its fd, which others have, too: closing ours would leave it in the epoll set."""
+        cdef c.epoll_event event
+        c.epoll_ctl(self.epfd, c.EPOLL_CTL_DEL, stream.fd, &event)
+
     cdef void bury(self, Stream stream) noexcept:
         cdef void** bigger
         self.streams -= 1

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from lbd.engine.http1 import ProtocolError, inspect_request, inspect_response
 
-fuzz = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow],
+fuzz = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow],
                 derandomize=True, database=None)
 
 

@@ -40,7 +40,7 @@ from lbd.engine.proxy_protocol import ProxyHeader, inspect_proxy, make_proxy
 
 Program = Callable[[str], str]
 REFUSED = "refused"
-fuzz = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow],
+fuzz = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow],
                 derandomize=True, database=None)
 
 

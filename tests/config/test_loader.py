@@ -269,7 +269,7 @@ def is_config_or_errors(text: str) -> None:
 
 
 @given(st.text())
-@settings(max_examples=300)
+@settings(max_examples=120)
 @example("a: &a [*a]")
 @example("? {a: b}\n: c")
 @example("<<: *x")
@@ -357,7 +357,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=6))
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_any_structure_is_a_config_or_errors(data: dict[str, object]) -> None:
     is_config_or_errors(json.dumps(data))
 
@@ -379,7 +379,7 @@ def test_any_structure_is_a_config_or_errors(data: dict[str, object]) -> None:
     ),
     VALUES,
 )
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_any_value_of_a_setting_is_a_config_or_errors(key: str, value: object) -> None:
     match: dict[str, object] = {"header": {}}
     route: dict[str, object] = {"match": match, "cluster": "app"}

@@ -116,7 +116,7 @@ PIECES = [
 ]
 PATHS = st.lists(st.sampled_from(PIECES), max_size=14).map(lambda pieces: b"/" + b"".join(pieces))
 ANY_BYTES = st.binary(max_size=40).map(lambda data: b"/" + data)
-relaxed = settings(max_examples=300, deadline=None)
+relaxed = settings(max_examples=120, deadline=None)
 
 
 @pytest.mark.parametrize(("path", "normal"), TABLE.items(), ids=[path.decode() or "empty" for path in TABLE])

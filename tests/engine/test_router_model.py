@@ -112,7 +112,7 @@ def head_of(asked: Asked) -> bytes:
     return request(asked.target, *asked.lines(), method=asked.method, host=asked.host)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases())
 @example((SHADOWED, Asked(path="/a/b")))  # the better path refuses, its captures must not stay
 def test_router_agrees_with_the_oracle(case: tuple[list[dict[str, Any]], Asked]) -> None:
@@ -121,7 +121,7 @@ def test_router_agrees_with_the_oracle(case: tuple[list[dict[str, Any]], Asked])
     assert (found["route"], found["captures"]) == choose(routes, asked)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases())
 def test_explanation_tells_the_truth(case: tuple[list[dict[str, Any]], Asked]) -> None:
     """The last one that matched is the route; who is refused does not hold, who matched does."""
@@ -137,7 +137,7 @@ def test_explanation_tells_the_truth(case: tuple[list[dict[str, Any]], Asked]) -
         assert bool(detail) == (outcome != "matched")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases())
 def test_asking_twice_gives_the_same(case: tuple[list[dict[str, Any]], Asked]) -> None:
     """Captures of one request do not leak into the next."""

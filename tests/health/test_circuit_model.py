@@ -322,7 +322,7 @@ class BreakerLife(RuleBasedStateMachine):
 
 
 TestBreakerLife = BreakerLife.TestCase
-TestBreakerLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBreakerLife.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 # passive checks
@@ -507,4 +507,4 @@ class PassiveLife(RuleBasedStateMachine):
 
 
 TestPassiveLife = PassiveLife.TestCase
-TestPassiveLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPassiveLife.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)

@@ -258,7 +258,7 @@ BYTES = st.binary(min_size=1, max_size=60).map(
     lambda data: bytes(byte if byte >= 32 and byte != 127 else 9 for byte in data).strip(b"\t "))
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(value=BYTES)
 def test_any_bytes_make_one_valid_line(lbd: Served, value: bytes) -> None:
     """JSON by two parsers, in UTF-8, without control bytes; UTF-8 is read as it was meant."""

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from admin.asking import look
+from edge.test_going_away import ASK, AWAY, SWITCH, frame
 from harness.http_origin import Answer, HttpOrigin, Seen
 from harness.messages import get
+from harness.origin import Connection, Origin, recv_request, send
 from harness.waiting import TIMEOUT, eventually
 from health.watching import Named, await_line
 from reload.changing import Changing, body
@@ -43,6 +45,11 @@ def replaced(lbd: Changing) -> Iterator[int]:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
         eventually(lambda: not Path(f"/proc/{pid}").exists() or is_over(pid), "it has ended")
         os.close(descriptor)
+
+
+def echo_bytes(connection: Connection) -> None:
+    while data := connection.recv():
+        connection.send(data)
 
 
 def fresh_body(lbd: Changing) -> bytes:
@@ -236,3 +243,27 @@ def test_a_service_manager_that_does_not_read_holds_nothing_up(tmp_path: Path) -
         with lbd, lbd.connect() as client:
             for _ in range(50):
                 assert body(client) == b"one"
+
+
+def test_the_old_one_lives_while_the_new_one_accepts() -> None:
+    """Both have the listening socket: who came to the new one woke the old one, which had forgotten it."""
+    config = f"drain_timeout: 60s\nwebsocket_drain_timeout: 60s\n{PLAIN}"
+    script = [recv_request, send(SWITCH), echo_bytes]
+    with Origin(*[script] * 40) as one, Changing(config, one=one) as lbd:
+        clients = [lbd.connect() for _ in range(40)]
+        for client in clients:
+            assert client.ask(ASK).status == 101
+        with replaced(lbd):
+            for turn in range(20):
+                client = clients[turn]
+                assert client.read_exactly(len(AWAY)) == AWAY  # a few at a time
+                client.close()
+                for _ in range(20):
+                    lbd.connect().close()
+                for other in clients[30:]:
+                    if not other.has_input():
+                        other.send(frame(b"x" * turn * 100))
+            assert lbd.process.poll() is None
+            for client in clients:
+                client.close()
+            assert lbd.process.wait(4 * TIMEOUT) == 0

@@ -1,0 +1,1 @@
+"""What operating lbd costs those whom it serves. See __main__.py."""
