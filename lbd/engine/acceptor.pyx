@@ -131,6 +131,7 @@ cdef class Acceptor(Handler):
             register_stream(stream, listener.reactor, fd, downstream)
         downstream.listener = listener
         downstream.stream = stream
+        downstream.born = listener.reactor.wheel.now
         _take_address(downstream, address)
         listener.enlist(downstream)
         if greets:

@@ -38,6 +38,7 @@ cdef class Downstream(Guest):
     cdef uint16_t local_port                # with local, from a PROXY header; 0: ask the socket
     cdef uint8_t[16] local
     cdef ClientIdentity identity            # of a verified client certificate, or None
+    cdef uint64_t born                      # ms on the wheel's clock: when the connection was accepted
 
     cdef int begin_response(self, Exchange x, Head* head) except -1
     cdef int write_body(self, Exchange x, char* p, size_t n, Body* end) except -100

@@ -104,6 +104,7 @@ cdef class Downstream(Guest):
         memcpy(self.local, old.local, 16)
         self.secure = old.secure
         self.identity = old.identity
+        self.born = old.born
         old.stream = None
         self.listener.enlist(self)
 

@@ -248,6 +248,9 @@ cdef class Tunnel(Waiter):
         memcpy(client.peer, old.peer, 16)
         memcpy(client.peer_text, old.peer_text, sizeof(old.peer_text))
         client.peer_text_len = old.peer_text_len
+        client.peer_port = old.peer_port
+        client.secure = old.secure
+        client.born = old.born
         client.listener.enlist(client)
         server.pool = upstream.pool
         server.counted = upstream.counted
