@@ -29,6 +29,10 @@ cdef class Guard:
     def bind(self, cluster):
         """The cluster that it watches; once, before anything else."""
 
+    def figures(self, Endpoint endpoint=None):
+        """How things stand, for people: see circuit_figures of lbd/health/circuit.pyx."""
+        raise NotImplementedError
+
     def next_change(self, endpoints, now):
         """Look at all endpoints. When (ms) the guard wants to look again, or changes its mind by itself; 0 = never."""
         return 0

@@ -82,6 +82,8 @@ cdef struct Circuit:            # one for all workers, see health/circuit.pyx
     uint32_t ok_before, failed_before   # in the window before
     uint64_t opened             # times in all
     uint64_t last_failure       # ms
+    uint32_t cause              # of the last opening, OPENED_BY_* of health/circuit.pxd
+    uint32_t reserved
 
 cdef struct EndpointState:      # one for all workers
     uint32_t health

@@ -12,8 +12,8 @@ from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, Guard
 from lbd.engine.shared cimport CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, Circuit
 from lbd.health.circuit cimport (
-    CIRCUIT_MENDED, CIRCUIT_TRIPS, Rule, circuit_admit, circuit_give_back, circuit_is_over, circuit_note, circuit_open,
-    rule_of,
+    CIRCUIT_MENDED, CIRCUIT_TRIPS, Rule, circuit_admit, circuit_figures, circuit_give_back, circuit_is_over, circuit_note,
+    circuit_open, rule_of,
 )
 
 
@@ -78,6 +78,10 @@ cdef class Breaker(Guard):
 
     cdef bint tries(self, Endpoint endpoint) noexcept:
         return self.each_endpoint and endpoint.state.breaker.state == CIRCUIT_HALF_OPEN
+
+    def figures(self, Endpoint endpoint=None):
+        """How things stand, see circuit.circuit_figures. endpoint: when there is one for each."""
+        return circuit_figures(self._circuit(endpoint), &self.rule, self.cluster.now())
 
     def next_change(self, endpoints, now):
         cdef uint64_t due = 0

@@ -10,6 +10,12 @@ cdef enum:                      # what circuit_note has found
     CIRCUIT_TRIPS               # it should open: circuit_open, or circuit_forgive
     CIRCUIT_MENDED              # it has closed
 
+cdef enum:                      # Circuit.cause
+    OPENED_BY_FAILURES = 1      # in a row
+    OPENED_BY_RATIO
+    OPENED_BY_PROBES            # that failed
+    OPENED_BY_LATENCY
+
 
 cdef struct Rule:
     uint32_t consecutive        # failures in a row that open it, 0 = any
@@ -30,3 +36,4 @@ cdef bint circuit_admit(Circuit* circuit, const Rule* rule, uint64_t now) noexce
 cdef void circuit_give_back(Circuit* circuit, const Rule* rule, uint64_t us, uint64_t now) noexcept nogil
 cdef bint circuit_is_over(Circuit* circuit, uint64_t now) noexcept nogil
 cdef int rule_of(Rule* rule, settings) except -1
+cdef dict circuit_figures(const Circuit* circuit, const Rule* rule, uint64_t now)

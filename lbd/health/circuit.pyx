@@ -10,7 +10,7 @@ Each opening is longer than the one before (by `growth`), until the circuit has 
 one, or whoever owns it says that it is well again (`trips` = 0).
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from lbd.engine.shared cimport CIRCUIT_CLOSED, CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, Circuit
 
@@ -23,6 +23,9 @@ cdef extern from * nogil:
     """
     uint32_t lbd_add(uint32_t* p)
     bint lbd_swap(uint32_t* p, uint32_t before, uint32_t after)
+
+STATES = ("closed", "open", "half-open")            # by CIRCUIT_*
+CAUSES = (None, "failures in a row", "failure ratio", "failed tries", "latency")     # by OPENED_BY_*
 
 
 cdef int circuit_note(Circuit* circuit, const Rule* rule, bint failed, uint64_t us, uint64_t now) noexcept nogil:
@@ -40,8 +43,13 @@ cdef int circuit_note(Circuit* circuit, const Rule* rule, bint failed, uint64_t 
         return CIRCUIT_SAME
     circuit.last_failure = now
     if lbd_add(&circuit.consecutive) >= rule.consecutive and rule.consecutive:
-        return CIRCUIT_TRIPS
-    return CIRCUIT_TRIPS if rule.ratio and _is_too_bad(circuit, rule, now) else CIRCUIT_SAME
+        return _trips(circuit, OPENED_BY_FAILURES)
+    return _trips(circuit, OPENED_BY_RATIO) if rule.ratio and _is_too_bad(circuit, rule, now) else CIRCUIT_SAME
+
+
+cdef int _trips(Circuit* circuit, uint32_t cause) noexcept nogil:
+    circuit.cause = cause
+    return CIRCUIT_TRIPS
 
 
 cdef bint _is_old(Circuit* circuit, const Rule* rule, uint64_t us, uint64_t now) noexcept nogil:
@@ -52,7 +60,9 @@ cdef bint _is_old(Circuit* circuit, const Rule* rule, uint64_t us, uint64_t now)
 
 cdef int _note_probe(Circuit* circuit, const Rule* rule, bint failed) noexcept nogil:
     if failed:
-        return CIRCUIT_TRIPS if lbd_add(&circuit.probes_failed) > rule.probes - rule.needed else CIRCUIT_SAME
+        if lbd_add(&circuit.probes_failed) > rule.probes - rule.needed:
+            return _trips(circuit, OPENED_BY_PROBES)
+        return CIRCUIT_SAME
     if lbd_add(&circuit.probes_ok) < rule.needed:
         return CIRCUIT_SAME
     circuit_forgive(circuit)
@@ -71,27 +81,37 @@ cdef void _roll(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil
 
 
 cdef bint _is_too_bad(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:
-    cdef double before = 1.0 - <double> (now - circuit.window) / rule.window_ms
-    cdef double failed = circuit.failed + before * circuit.failed_before
-    cdef double total = failed + circuit.ok + before * circuit.ok_before
+    cdef double failed
+    cdef double total = _weigh(circuit, rule, now, &failed)
     # all failed is too bad by any ratio, also by 100 %, which no share exceeds
     return total >= rule.volume and (failed * 10000 > total * rule.ratio or failed == total)
 
 
-cdef void circuit_open(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:
+cdef double _weigh(const Circuit* circuit, const Rule* rule, uint64_t now, double* failed) noexcept nogil:
+    """Results in the last `window_ms`, and those of them that failed."""
+    cdef double before = 1.0 - <double> (now - circuit.window) / rule.window_ms
+    failed[0] = circuit.failed + before * circuit.failed_before
+    return failed[0] + circuit.ok + before * circuit.ok_before
+
+
+cdef uint64_t _open_ms(const Rule* rule, uint32_t trips) noexcept nogil:
+    """How long it stays open after so many openings in a row before."""
     cdef double open_ms = rule.open_ms
     cdef uint32_t _trip
-    if circuit.state == CIRCUIT_CLOSED and circuit.opened and now - circuit.until > rule.longest_ms:
-        circuit.trips = 0
-    for _trip in range(circuit.trips if rule.growth > 1 else 0):
+    for _trip in range(trips if rule.growth > 1 else 0):
         open_ms *= rule.growth
         if open_ms >= rule.longest_ms:
-            open_ms = rule.longest_ms
-            break
+            return rule.longest_ms
+    return <uint64_t> open_ms
+
+
+cdef void circuit_open(Circuit* circuit, const Rule* rule, uint64_t now) noexcept nogil:
+    if circuit.state == CIRCUIT_CLOSED and circuit.opened and now - circuit.until > rule.longest_ms:
+        circuit.trips = 0
     circuit_forgive(circuit)
+    circuit.until = now + _open_ms(rule, circuit.trips)
     circuit.trips += 1
     circuit.opened += 1
-    circuit.until = now + <uint64_t> open_ms
     circuit.state = CIRCUIT_OPEN
 
 
@@ -149,3 +169,38 @@ cdef int rule_of(Rule* rule, settings) except -1:
     if not 1 <= rule.needed <= rule.probes or (rule.ratio and not rule.window_ms) or not rule.open_ms:
         raise ValueError(f"not a rule of a circuit: {settings}")
     return 0
+
+
+cdef dict circuit_figures(const Circuit* circuit, const Rule* rule, uint64_t now):
+    """For people. Times are seconds ago, or from now on: since (None while closed), last_failure (None: never),
+    retry_in (None unless open; below 0: with the next exchange). The ratio is None where it is not watched, or without results."""
+    cdef Circuit copy = circuit[0]
+    cdef double failed = 0.0
+    cdef double total = 0.0
+    cdef uint64_t since = 0
+    if rule.ratio and copy.state == CIRCUIT_CLOSED:
+        _roll(&copy, rule, now)
+        total = _weigh(&copy, rule, now, &failed)
+    if copy.state == CIRCUIT_OPEN:
+        since = copy.until - min(copy.until, _open_ms(rule, copy.trips - 1 if copy.trips else 0))
+    elif copy.state == CIRCUIT_HALF_OPEN:
+        since = copy.until
+    return {
+        "state": STATES[copy.state],
+        "since": None if copy.state == CIRCUIT_CLOSED else _seconds(now, since),
+        "retry_in": _seconds(copy.until, now) if copy.state == CIRCUIT_OPEN else None,
+        "cause": CAUSES[copy.cause] if copy.state != CIRCUIT_CLOSED else None,
+        "failures_in_a_row": copy.consecutive,
+        "failure_ratio": failed / total if total > 0 else None,
+        "results": round(total),
+        "last_failure": _seconds(now, copy.last_failure) if copy.last_failure else None,
+        "opened": copy.opened,
+        "tries": {"under_way": copy.probes - min(copy.probes, copy.probes_ok + copy.probes_failed),
+                  "ok": copy.probes_ok, "failed": copy.probes_failed,
+                  "needed": rule.needed} if copy.state == CIRCUIT_HALF_OPEN else None,
+    }
+
+
+cdef double _seconds(uint64_t later, uint64_t sooner) noexcept:
+    """Below 0 by a little where another process, whose clock ticked since, has written one of them."""
+    return <double> <int64_t> (later - sooner) / 1000.0

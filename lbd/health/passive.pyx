@@ -13,8 +13,8 @@ from lbd.engine.endpoint cimport Endpoint
 from lbd.engine.guard cimport OUTCOME_FAILED, OUTCOME_NONE, Guard
 from lbd.engine.shared cimport CIRCUIT_CLOSED, CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, Circuit
 from lbd.health.circuit cimport (
-    CIRCUIT_MENDED, CIRCUIT_TRIPS, Rule, circuit_admit, circuit_forgive, circuit_give_back, circuit_is_over, circuit_note,
-    circuit_open, rule_of,
+    CIRCUIT_MENDED, CIRCUIT_TRIPS, OPENED_BY_LATENCY, Rule, circuit_admit, circuit_figures, circuit_forgive,
+    circuit_give_back, circuit_is_over, circuit_note, circuit_open, rule_of,
 )
 
 cdef enum:
@@ -100,6 +100,10 @@ cdef class Passive(Guard):
     cdef bint tries(self, Endpoint endpoint) noexcept:
         return endpoint.state.ejection.state == CIRCUIT_HALF_OPEN
 
+    def figures(self, Endpoint endpoint=None):
+        """How things stand with it, see circuit.circuit_figures."""
+        return circuit_figures(&endpoint.state.ejection, &self.rule, self.cluster.now())
+
     def next_change(self, endpoints, now):
         cdef uint64_t due = 0
         cdef uint32_t out = 0
@@ -128,4 +132,5 @@ cdef class Passive(Guard):
             if (endpoint.state.ejection.state == CIRCUIT_CLOSED
                     and endpoint.stats.recent.us > bound * endpoint.stats.recent.requests):
                 endpoint.stats.recent.requests = endpoint.stats.recent.failures = endpoint.stats.recent.us = 0
+                endpoint.state.ejection.cause = OPENED_BY_LATENCY
                 self._eject(endpoint, False, now)
