@@ -13,7 +13,7 @@ SIGNALS = (
     ("TERM, INT", "accept nobody, finish exchanges for up to drain_timeout, end; a second one: at once"),
     ("QUIT", "the same without a deadline"),
     ("HUP", "reload the configuration; when it cannot be put in force, nothing changes"),
-    ("USR1", "open the access logs again, after a rotation"),
+    ("USR1", "open access and audit logs again, after a rotation"),
     ("USR2", "hot restart: start the executable again, which takes over the sockets, and drain"),
 )  # fmt: skip
 EXIT_CODES = (

@@ -76,6 +76,9 @@ def _target(value: str) -> str:
     return value
 
 
+LogTarget = Annotated[str, AfterValidator(_target)]
+
+
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         raise BadValue("must name a field; leave the setting out for the usual ones")
@@ -87,7 +90,7 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
 class AccessLog(Settings):
     """One line per request, and per TCP connection."""
 
-    to: Annotated[str, AfterValidator(_target)] = Field(
+    to: LogTarget = Field(
         default="stdout",
         description="`stdout`, the path of a file, `journald`, `syslog` (at /dev/log), "
         "`syslog:unix:/path` or `syslog:host:port` (UDP).",

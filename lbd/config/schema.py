@@ -31,7 +31,7 @@ from lbd.config.discovery import Discover, Resolver
 from lbd.config.expectations import ConfigTest
 from lbd.config.health import AdaptiveLimit, Breaker, HealthCheck, PassiveCheck, PassiveCheckSetting
 from lbd.config.messages import merge_errors, suggest
-from lbd.config.observing import AccessLogSetting, Log, Recorder, RecorderSetting, Tracing
+from lbd.config.observing import AccessLogSetting, Log, LogTarget, Recorder, RecorderSetting, Tracing
 from lbd.config.placement import Regions, Zones
 from lbd.config.places import Places
 from lbd.config.resilience import Retry, RetryBudget, Status
@@ -99,6 +99,10 @@ class Admin(Settings):
     gateway_metrics: bool = Field(
         default=False,
         description="Four metrics in /metrics once more, with the names `gateway_*` that other gateways use.",
+    )
+    audit_log: LogTarget | None = Field(
+        default=None,
+        description="Where each change is written as a line of JSON, besides lbd's log: as `access_log.to`.",
     )
 
 

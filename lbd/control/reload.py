@@ -30,6 +30,7 @@ from lbd.control.listening import Address, Sockets, discard
 from lbd.control.loading import Loaded, LoadFailed, load_aside
 from lbd.control.steps import Steps, unhurried
 from lbd.control.worker import START_FAILURES, Worker, make_keeper
+from lbd.engine.accesslog import LogWriter
 from lbd.engine.router import Route
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 # what a process cannot change while it runs
 FIXED = ("workers", "user", "group", "state_directory", "resolver")
+NAMED = 20  # listeners and clusters in an entry of the audit log
 PIECE = 100  # settings that are let go at a time
 FAILURES = (*START_FAILURES, MemoryError, ValueError)
 
@@ -95,8 +97,8 @@ class Reloader:
             self.last_change = time.time()
             return report
 
-    async def reload_and_say(self) -> Report:
-        """The same, told to the log and to the service manager. Refused."""
+    async def reload_and_say(self, *, via: str = "SIGHUP", who: str | None = None) -> Report:
+        """The same, told to the logs and the service manager. via, who: see Audit.note. Refused."""
         systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             report = await self.reload()
@@ -104,11 +106,15 @@ class Reloader:
             for line in str(refusal).splitlines():
                 self._worker.log.error(f"reload refused: {line}")
             first = str(refusal).partition("\n")[0]
+            details = {"why": str(refusal)}
+            self._worker.audit.note("reload", via=via, who=who, outcome="refused", details=details)
             systemd.notify("READY=1", f"STATUS=serving; last reload refused: {first}")
             raise
         for line in report.warnings:
             self._worker.log.warning(f"reload: {line}")
         self._worker.log.info(f"reloaded in {report.seconds:.2f} s: {report}")
+        names = {verb: _some(getattr(report, verb)) for verb in ("changed", "added", "removed")}
+        self._worker.audit.note("reload", via=via, who=who, details={"summary": str(report), **names})
         systemd.notify("READY=1", "STATUS=serving")
         return report
 
@@ -146,6 +152,7 @@ class Reloader:
                     coming.keeper.rehearse()
             coming.sockets = worker.listening.prepare(config)
             coming.admin = self._admin.prepare(config.admin)
+            coming.audit = worker.audit.prepare(coming.audit_log)
             if worker.fleet is not None:
                 await worker.fleet.prepare(loaded.pieces)
         except FAILURES as error:
@@ -173,6 +180,7 @@ class Reloader:
         worker.listening.adopt(config, runtime.listeners, coming.sockets)
         await self._adopt_certificates(coming, before, report)
         await self._admin.adopt(config.admin, coming.admin)
+        worker.audit.adopt(coming.audit_log, coming.audit)
         await unhurried(worker.discovery.follow(config, runtime.clusters, runtime.makers))
         worker.follow_again((*compiled.new_clusters, *compiled.clusters), before)
         if worker.fleet is not None:
@@ -215,9 +223,16 @@ class _Coming:
     keeper: CertificateKeeper | None = None
     sockets: Sockets = field(default_factory=dict)
     admin: socket.socket | None = None
+    audit: LogWriter | None = None
+
+    @property
+    def audit_log(self) -> str | None:
+        return self.config.admin.audit_log if self.config.admin is not None else None
 
     def discard(self) -> None:
         discard(self.sockets)
+        if self.audit is not None:
+            self.audit.close(timeout=0)
         if self.admin is not None and self.config.admin is not None:
             discard({Address(self.config.admin.bind): [self.admin]})
 
@@ -253,6 +268,11 @@ def _report(compiled: Compiled, before: Runtime) -> Report:
         report.removed[kind] = sorted(set(old) - set(now))
         report.kept[kind] = len(now) - len(changed) - len(new)
     return report
+
+
+def _some(names: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The first of each kind, for a line that stays readable; how many there are the summary says."""
+    return {kind: some[:NAMED] for kind, some in names.items() if some}
 
 
 def _free(before: Runtime, routes: list[Route]) -> Steps[None]:

@@ -3,8 +3,8 @@
     bind and compile -> admin -> READY -> run until TERM, INT or QUIT -> drain -> exit
 
 TERM and INT drain with the configured deadline, a second one stops at once; QUIT drains without a deadline;
-USR1 reopens the access logs; HUP reloads; USR2 starts the executable again, which takes over the listening
-sockets, and drains when that serves.
+USR1 reopens access and audit logs; HUP reloads; USR2 starts the executable again, which takes over the
+listening sockets, and drains when that serves.
 """
 
 from __future__ import annotations
@@ -96,9 +96,9 @@ class _Daemon:
     def _handle_signals(self, worker: Worker, admin_listener: AdminListener) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGUSR1, worker.reopen_logs)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, worker.reloader)
+            loop.add_signal_handler(number, self._stop, number, worker)
+        loop.add_signal_handler(signal.SIGUSR1, self._reopen, worker)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, worker)
         loop.add_signal_handler(signal.SIGUSR2, self._replace, worker, admin_listener)
 
     def _replace(self, worker: Worker, admin_listener: AdminListener) -> None:
@@ -113,24 +113,35 @@ class _Daemon:
         except HandoverFailed as error:
             self.log.error(f"hot restart failed, this process goes on: {error}")
             systemd.notify(f"STATUS=serving; hot restart failed: {error}")
+            worker.audit.note("hot restart", via="SIGUSR2", outcome="failed", details={"why": str(error)})
             return
         self.log.info(f"pid {process.pid} serves now")
+        worker.audit.note("hot restart", via="SIGUSR2", changes={"pid": (os.getpid(), process.pid)})
         systemd.notify(f"MAINPID={process.pid}")
         self.is_replaced = True
         self.stopping.set()
 
-    def _reload(self, reloader: Reloader | None) -> None:
-        if reloader is None:
-            self.log.warning("SIGHUP: there is no configuration file to reload; nothing changed")
+    def _reopen(self, worker: Worker) -> None:
+        worker.reopen_logs()
+        worker.audit.note("reopen logs", via="SIGUSR1")
+
+    def _reload(self, worker: Worker) -> None:
+        if worker.reloader is None:
+            why = "there is no configuration file to reload"
+            self.log.warning(f"SIGHUP: {why}; nothing changed")
+            worker.audit.note("reload", via="SIGHUP", outcome="refused", details={"why": why})
         else:
-            task = asyncio.create_task(_reload_quietly(reloader))
+            task = asyncio.create_task(_reload_quietly(worker.reloader))
             self.reloads.add(task)
             task.add_done_callback(self.reloads.discard)
 
-    def _stop(self, number: signal.Signals) -> None:
+    def _stop(self, number: signal.Signals, worker: Worker) -> None:
+        via = signal.Signals(number).name
         if self.stopping.is_set():
+            worker.audit.note("stop at once", via=via)
             self.at_once.set()
             return
+        worker.audit.note("stop", via=via)
         if number == signal.SIGQUIT:
             self.is_endless = True
         self.stopping.set()

@@ -41,6 +41,7 @@ from lbd.engine.foreign import MissingLibrary
 from lbd.engine.reactor import Reactor
 from lbd.engine.recorder import Recorder
 from lbd.engine.shared import Shared
+from lbd.observe.audit import Audit
 from lbd.observe.log import Log, trace_of
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Worker:
             )
         self.draining = False
         self.observing = Observing(log)
+        self.audit = Audit(log)
         self.keeper = make_keeper(config, log)
         self.checks = Checks(self.reactor, pool_maker(self.reactor))
         self.discovery = Discovery(config, log, off_loop)
@@ -122,6 +124,8 @@ class Worker:
             raise
 
     async def _start(self) -> None:
+        audit_log = self.config.admin.audit_log if self.config.admin is not None else None
+        self.audit.adopt(audit_log, self.audit.prepare(audit_log))
         addresses = await self.discovery.begin()
         if self.keeper is not None:
             self.keeper.load()
@@ -352,6 +356,7 @@ class Worker:
     def reopen_logs(self) -> None:
         """After a log rotation."""
         self.observing.reopen()
+        self.audit.reopen()
         if self.fleet is not None:
             self.fleet.tell("reopen")
 
@@ -379,6 +384,7 @@ class Worker:
         self.checks.stop()
         self.reactor.stop()
         self.observing.close()
+        self.audit.close()
 
 
 def _checks_differ(old: schema.Cluster, new: schema.Cluster) -> bool:

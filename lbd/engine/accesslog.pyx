@@ -13,6 +13,7 @@ import threading
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 from lbd.engine.observer cimport WANTS_FIELDS, WANTS_REQUEST, Facts, Observer
 from lbd.engine.logline cimport ATTEMPTS_ROOM, LINE_MAX, LineWriter
@@ -132,6 +133,17 @@ cdef class LogWriter:
         if self.used >= BATCH and not self.waiting:
             self.waiting = True
             self.wake.set()
+
+    def put(self, bytes line not None):
+        """A line of control code, without its end; dropped and counted like any other when there is no room."""
+        cdef size_t n = <size_t> len(line)
+        cdef char* out = self.reserve(n + 1)
+        if out == NULL:
+            return False
+        memcpy(out, <const char*> line, n)
+        out[n] = c'\n'
+        self.commit(n + 1)
+        return True
 
     def _take(self):
         """The buffered bytes; both this and the loop hold the interpreter's lock, so no other is needed."""

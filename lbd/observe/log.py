@@ -67,6 +67,12 @@ class Log:
         long_ones = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
         self._secrets = sorted(long_ones, key=len, reverse=True)
 
+    def masked(self, text: str) -> str:
+        """The text without what must not be seen."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
+
     def shows(self, level: Level) -> bool:
         """Whether such lines are written: for those that cost something to make."""
         return LEVELS[level] >= self.least
@@ -99,8 +105,7 @@ class Log:
         if not is_written and not is_kept:
             return
         now = time.time()
-        for secret in self._secrets:
-            message = message.replace(secret, MASK)
+        message = self.masked(message)
         text = _one_line(message)
         if is_kept:
             self.keep(now, level, text)

@@ -1,4 +1,4 @@
-"""Targets of access logs: files and stdout (in the engine), the journal of systemd, and syslog.
+"""Targets of access and audit logs: files and stdout (in the engine), the journal of systemd, and syslog.
 
 The journal and syslog take a datagram per line. They are sent by the writer's thread, which waits a second
 for a daemon that is stuck and then drops what it has; one that is away is tried again with the next lines.
@@ -39,15 +39,16 @@ def target_of(setting: AccessLog) -> str:
     return setting.to
 
 
-def open_log(target: str, on_trouble: OnTrouble | None = None) -> LogWriter:
-    """The writer for what `target_of` returned; OSError when a file cannot be opened."""
-    kind, _, rest = target.partition(":")
-    if kind == JOURNAL and rest:
+def open_log(target: str, on_trouble: OnTrouble | None = None, kind: str = "access") -> LogWriter:
+    """The writer for what `target_of` returned; OSError when a file cannot be opened. kind: the MSGID of
+    syslog messages."""
+    scheme, _, rest = target.partition(":")
+    if scheme == JOURNAL and rest:
         path, tag = rest.rsplit(" ", 1)
         return LogWriter(target, JournalTarget(path, tag), on_trouble)
-    if kind == SYSLOG and rest:
+    if scheme == SYSLOG and rest:
         address, facility, tag = rest.rsplit(" ", 2)
-        return LogWriter(target, SyslogTarget(address, facility, tag), on_trouble)
+        return LogWriter(target, SyslogTarget(address, facility, tag, kind), on_trouble)
     return LogWriter(target, None, on_trouble)
 
 
@@ -125,12 +126,13 @@ class JournalTarget(DatagramTarget):
 class SyslogTarget(DatagramTarget):
     """RFC 5424 over a unix datagram socket or UDP (RFC 5426)."""
 
-    def __init__(self, address: str, facility: str, tag: str) -> None:
+    def __init__(self, address: str, facility: str, tag: str, kind: str = "access") -> None:
         super().__init__()
         self.address = address
         self.host = NOT_IN_HEADER.sub("-", socket.gethostname())[:255] or "-"
         self._priority = FACILITIES[facility] * 8 + INFORMATIONAL
         self._tag = tag
+        self._kind = kind
 
     def __repr__(self) -> str:
         return f"<SyslogTarget {self.address}>"
@@ -146,4 +148,4 @@ class SyslogTarget(DatagramTarget):
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         stamp += f".{int(now * 1000) % 1000:03d}Z"
-        return f"<{self._priority}>1 {stamp} {self.host} {self._tag} {os.getpid()} access - ".encode()
+        return f"<{self._priority}>1 {stamp} {self.host} {self._tag} {os.getpid()} {self._kind} - ".encode()
