@@ -25,6 +25,7 @@ from lbd.config.secrets import secrets_of
 from lbd.config.units import split_address
 from lbd.control.channel import Channel
 from lbd.control.compile import Compiled, Place, Runtime, compile_steps
+from lbd.control.connected import Found, Wanted
 from lbd.control.descriptors import share_of_clients
 from lbd.control.draining import Deadlines, drain
 from lbd.control.leaving import Leaving
@@ -79,6 +80,9 @@ class DataWorker:
     # what the supervisor says
 
     def _on_message(self, kind: str, content: Any, descriptors: list[int]) -> None:
+        if kind == "question":
+            self._answer(*content)
+            return
         handler: Callable[..., Coroutine[Any, Any, None]] = getattr(self, f"_do_{kind}")
         task = asyncio.create_task(self._in_turn(kind, handler(content, descriptors)))
         self._tasks.add(task)
@@ -92,6 +96,18 @@ class DataWorker:
             except Exception as error:
                 self.log.error(f"worker {self.index}: internal error, {kind}: {trace_of(error)}")
                 self.channel.send("failed", f"{type(error).__name__}: {error}")
+
+    def _answer(self, number: int, question: str, content: Any) -> None:
+        """At once, whatever order is being carried out: nothing is changed by it."""
+        answer = None
+        try:
+            answer = getattr(self, f"_say_{question}")(content)
+        except Exception as error:
+            self.log.error(f"worker {self.index}: internal error, {question}: {trace_of(error)}")
+        self.channel.send("answer", (number, answer))
+
+    def _say_connections(self, wanted: Wanted) -> Found:
+        return wanted.of([*self._listeners(), *self.leaving.listeners])
 
     async def _do_start(self, orders: Orders, descriptors: list[int]) -> None:
         self.reactor.max_clients = share_of_clients(self.log)

@@ -21,6 +21,7 @@ from lbd.control.channel import Channel
 from lbd.control.draining import Deadlines
 from lbd.control.listening import Address, HeldSockets
 from lbd.control.orders import Orders, Told
+from lbd.control.questions import Questions
 from lbd.engine.recorder import Recorder
 from lbd.engine.shared import Shared
 from lbd.engine.tls import ServerTls
@@ -90,6 +91,7 @@ class Fleet:
         self._on_event = on_event
         self._on_connect_failed = on_connect_failed
         self._processes: dict[int, WorkerProcess] = {}
+        self._questions = Questions()
         self._pieces = b""
         self._level = "info"
         self._certificates: dict[str, list[Any]] = {}
@@ -169,11 +171,14 @@ class Fleet:
             self._log.keep(*content)
         elif kind == "connect_failed":
             self._on_connect_failed(*content)
+        elif kind == "answer":
+            self._questions.on_answer(*content)
         else:
             worker.answers.put_nowait((kind, content))
 
     def _on_closed(self, worker: WorkerProcess) -> None:
         """It has ended, or is about to."""
+        self._questions.on_closed(worker.channel)
         worker.answers.put_nowait(("ended", "it has ended"))
         task = asyncio.create_task(self._bury(worker))
         self._starting.add(task)
@@ -232,6 +237,11 @@ class Fleet:
     def is_alive(self) -> bool:
         """Has every worker that serves ticked of late?"""
         return all((beat["silent"] or 0.0) < STILL_SECONDS for beat in self._shared.beats())
+
+    async def ask(self, question: str, content: Any) -> dict[int, Any]:
+        """What each worker answers, by index; None for one that does not, or is not there."""
+        channels = {index: worker.channel for index, worker in self._processes.items()}
+        return dict.fromkeys(range(self.count)) | await self._questions.ask(channels, question, content)
 
     # orders
 

@@ -180,6 +180,12 @@ class Worker:
 
         return obstacles_of(cluster)
 
+    async def connections(self, **wanted: Any) -> dict[str, Any]:
+        """Open connections of clients, in all workers; for the names of `wanted` see connected.Wanted."""
+        from lbd.control.connected import Wanted, connections_of  # when somebody looks
+
+        return await connections_of(self, Wanted(**wanted))
+
     def take_over(self, compiled: Compiled) -> None:
         """Look after what a Runtime that serves from now on has brought."""
         runtime = compiled.runtime
