@@ -24,9 +24,15 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from lbd.admin import documents, views
+from lbd.admin.audit import add_audit, asked_by
+from lbd.admin.breakers import add_breakers
+from lbd.admin.certificates import add_certificates
+from lbd.admin.connections import add_connections
+from lbd.admin.counting import Counting
 from lbd.admin.log_level import add_log_level
-from lbd.admin.overview import add_overview
+from lbd.admin.overview import Overview, add_overview
 from lbd.admin.recorder import add_recorder
+from lbd.admin.stats import add_stats
 from lbd.config import schema
 from lbd.config.dump import data_of
 from lbd.engine.cluster import Cluster
@@ -56,12 +62,19 @@ class Unknown(Exception):
 def build_api(worker: views.Administered, log: Log) -> FastAPI:
     """The application. Its handlers run on the worker's loop: each is short."""
     api = FastAPI(title="lbd admin API", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    counting = Counting(worker.shared, views.STARTED)
+    overview = Overview(worker, counting)
     _answer_errors(api)
     _add_documents(api)
-    _add_reading(api, worker)
-    _add_changes(api, worker, log)
+    _add_reading(api, worker, counting)
+    add_connections(api, worker)
+    add_breakers(api, worker)
+    add_certificates(api, worker)
+    add_audit(api, worker)
+    _add_changes(api, worker, counting, log)
     _add_reload(api, worker, log)
-    add_overview(api, worker)
+    add_overview(api, worker, overview)
+    add_stats(api, worker, counting, overview.forget, REFUSED)
     add_recorder(api, worker)
     add_log_level(api, worker, REFUSED)
     _add_why(api, worker)
@@ -69,19 +82,19 @@ def build_api(worker: views.Administered, log: Log) -> FastAPI:
     return api
 
 
-def _add_reading(api: FastAPI, worker: views.Administered) -> None:
+def _add_reading(api: FastAPI, worker: views.Administered, counting: Counting) -> None:
 
     @api.get("/api/info", responses={200: {"model": views.Info}})
     async def info() -> JSONResponse:
         """Which lbd this is."""
-        return JSONResponse(views.view_info(worker))
+        return JSONResponse(views.view_info(worker, counting.since))
 
     @api.get("/api/clusters", responses={200: {"model": list[views.ClusterView]}})
     async def clusters() -> JSONResponse:
         """All clusters, without their endpoints."""
         return JSONResponse(
             [
-                views.view_cluster(worker.shared, setting, cluster)
+                views.view_cluster(counting, setting, cluster)
                 for setting in worker.config.clusters
                 if (cluster := clusters_of(worker).get(setting.name)) is not None
             ]
@@ -91,31 +104,34 @@ def _add_reading(api: FastAPI, worker: views.Administered) -> None:
     async def cluster(cluster: str) -> JSONResponse:
         """A cluster with its endpoints."""
         found = find_cluster(worker, cluster)
-        view = views.view_cluster(worker.shared, setting_of(worker, found.name), found)
+        view = views.view_cluster(counting, setting_of(worker, found.name), found)
         view["endpoints"] = [
-            views.view_endpoint(worker.shared, found, endpoint) for endpoint in found.endpoints
+            views.view_endpoint(counting, found, endpoint) for endpoint in found.endpoints
         ]
         return JSONResponse(view)
 
     @api.get(ENDPOINT_PATH, responses={200: {"model": views.EndpointView}, **UNKNOWN})
     async def endpoint(cluster: str, endpoint: str) -> JSONResponse:
         """One endpoint."""
-        return JSONResponse(views.view_endpoint(worker.shared, *find_endpoint(worker, cluster, endpoint)))
+        return JSONResponse(views.view_endpoint(counting, *find_endpoint(worker, cluster, endpoint)))
 
 
-def _add_changes(api: FastAPI, worker: views.Administered, log: Log) -> None:
+def _add_changes(api: FastAPI, worker: views.Administered, counting: Counting, log: Log) -> None:
     @api.patch(ENDPOINT_PATH, responses={200: {"model": views.Changed}, **UNKNOWN, **REFUSED})
     async def change_endpoint(
         cluster: str, endpoint: str, change: views.Change, request: Request
     ) -> JSONResponse:
         """Set its weight, its state or both; in force when this answers, and kept over restarts."""
         found = find_endpoint(worker, cluster, endpoint)
-        said = apply(worker.states, *found, change)
-        log.info(
-            f"admin: {request.state.peer} set endpoint {found[0].name}/{found[1].name}: {', '.join(said)}"
-        )
+        changes = apply(worker.states, *found, change)
+        name = f"{found[0].name}/{found[1].name}"
+        said = [f"{part} {old} -> {new}" for part, (old, new) in changes.items()]
+        log.info(f"admin: {request.state.peer} set endpoint {name}: {', '.join(said)}")
         saved = await worker.states.save()
-        return JSONResponse({"endpoint": views.view_endpoint(worker.shared, *found), "saved": saved})
+        worker.audit.note(
+            "set endpoint", **asked_by(request), subject=name, changes=changes, details={"saved": saved}
+        )
+        return JSONResponse({"endpoint": views.view_endpoint(counting, *found), "saved": saved})
 
 
 def _add_reload(api: FastAPI, worker: views.Administered, log: Log) -> None:
@@ -133,7 +149,8 @@ def _add_reload(api: FastAPI, worker: views.Administered, log: Log) -> None:
             return JSONResponse({"error": "there is no configuration file to reload"}, 409)
         log.info(f"admin: {request.state.peer} asks for a reload")
         try:
-            report = await asyncio.shield(asyncio.ensure_future(worker.reloader.reload_and_say()))
+            reloading = worker.reloader.reload_and_say(**asked_by(request))
+            report = await asyncio.shield(asyncio.ensure_future(reloading))
         except worker.reloader.refused as refusal:
             return JSONResponse({"error": str(refusal)}, 409)
         return JSONResponse(asdict(report))
@@ -171,25 +188,28 @@ def _add_stop(api: FastAPI, worker: views.Administered, log: Log) -> None:
     async def stop(request: Request) -> JSONResponse:
         """Drain and end, as after SIGTERM; answers before that. Asking again changes nothing."""
         log.info(f"admin: {request.state.peer} asks lbd to stop")
+        worker.audit.note("stop", **asked_by(request))
         # a second signal would cut what drains; the first one only when this is answered
         order = None if worker.draining else BackgroundTask(os.kill, os.getpid(), signal.SIGTERM)
         view = {"pid": os.getpid(), "drain_timeout": max(worker.config.drain_timeouts)}
         return JSONResponse(view, background=order)
 
 
-def apply(states: views.Setter, cluster: Cluster, endpoint: Endpoint, change: views.Change) -> list[str]:
-    """Put it in force; old -> new of each part, for the log."""
-    said = []
+def apply(
+    states: views.Setter, cluster: Cluster, endpoint: Endpoint, change: views.Change
+) -> dict[str, tuple[object, object]]:
+    """Put it in force; old and new of each part."""
+    changes: dict[str, tuple[object, object]] = {}
     if "weight" in change.model_fields_set:
         old = endpoint.wanted_weight
         states.set_weight(cluster, endpoint, change.weight)
-        configured = " (as configured)" if change.weight is None else ""
-        said.append(f"weight {old} -> {endpoint.wanted_weight}{configured}")
+        new = endpoint.wanted_weight
+        changes["weight"] = old, f"{new} (as configured)" if change.weight is None else new
     if "state" in change.model_fields_set:
         before = endpoint.admin
         states.set_state(cluster, endpoint, change.state)
-        said.append(f"state {before} -> {endpoint.admin}")
-    return said
+        changes["state"] = before, endpoint.admin
+    return changes
 
 
 def setting_of(worker: views.Administered, name: str) -> schema.Cluster:

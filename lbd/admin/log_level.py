@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from lbd.admin import views
+from lbd.admin.audit import asked_by
 
 
 class LogLevel(BaseModel):
@@ -32,5 +33,6 @@ def add_log_level(api: FastAPI, worker: views.Administered, refused: dict[int | 
         """Log more or less from now on."""
         before = worker.set_log_level(wanted.level)
         said = f"admin: {request.state.peer} set the log level: {before} -> {wanted.level}"
+        worker.audit.note("set log level", **asked_by(request), changes={"level": (before, wanted.level)})
         getattr(worker.log, wanted.level)(said)  # so that it is there whatever the level
         return JSONResponse({"level": wanted.level})

@@ -18,8 +18,10 @@ from fastapi import FastAPI, Query
 from fastapi.responses import JSONResponse, Response
 
 from lbd.admin import views
+from lbd.admin.counting import Counting
 from lbd.admin.health import view_health
 from lbd.admin.overview_views import Events, OverviewView
+from lbd.admin.slices import in_slices
 from lbd.config import schema
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
@@ -28,7 +30,6 @@ from lbd.engine.shared import KNOWN_STATUS
 from lbd.observe.histogram import SHOWN_BOUNDS, histogram_parts
 from lbd.observe.process import beats_of, own_cpu, process_figures, resident_bytes
 
-SLICE_SECONDS = 0.001
 SHORTEST_PAUSE = 1.0
 REST = 20  # times as long as building has taken, nothing is built again
 STATUS = ("other", *map(str, KNOWN_STATUS))
@@ -79,8 +80,9 @@ class Traffic:
 class Overview:
     """Of one lbd."""
 
-    def __init__(self, worker: views.Administered) -> None:
+    def __init__(self, worker: views.Administered, counting: Counting) -> None:
         self._worker = worker
+        self._counting = counting
         self._life = f"{os.getpid()}-{time.time_ns():x}"
         self._number = 0  # of the last one that was built
         self._whole_since = 0  # the number of the first one with the same clusters
@@ -102,6 +104,10 @@ class Overview:
         start = json.dumps(said)[:-1].encode()
         return b"%b, \"clusters\": [%b], %b" % (start, b", ".join(changed), self._rest)
 
+    def forget(self) -> None:
+        """Build it anew for whoever asks next."""
+        self._stale_at = 0.0
+
     def _seen(self, tag: str) -> int:
         """The number in a tag, when all that has changed since then is known; else 0."""
         life, _, number = tag.rpartition("-")
@@ -119,7 +125,7 @@ class Overview:
             self._building = None
 
     def _steps(self) -> Iterator[None]:
-        worker, shared, number = self._worker, self._worker.shared, self._number + 1
+        worker, shared, number = self._worker, self._counting, self._number + 1
         at = time.monotonic()
         everything, by_cluster = Traffic(), dict[str, Traffic]()
         for name in shared.names("route"):
@@ -155,7 +161,7 @@ class Overview:
         return runtime is not None and runtime.clusters.get(cluster.name) is cluster
 
     def _view_cluster(self, setting: schema.Cluster, cluster: Cluster, traffic: Traffic) -> dict[str, Any]:
-        shared = self._worker.shared
+        shared = self._counting
         record = shared.read("cluster", cluster.name)
         counters = {"retries": sum(record["retries"])}
         counters |= {said: record[key] for key, said in COUNTERS.items()}
@@ -168,7 +174,7 @@ class Overview:
     def _view_endpoint(
         self, cluster: Cluster, endpoint: Endpoint, obstacles: dict[str, list[str]]
     ) -> dict[str, Any]:
-        shared, identity = self._worker.shared, f"{cluster.name}/{endpoint.name}"
+        shared, identity = self._counting, f"{cluster.name}/{endpoint.name}"
         record, state = shared.read("endpoint", identity), shared.read("endpoint_state", identity)
         return {
             **views.endpoint_facts(cluster, endpoint, record, state),
@@ -188,7 +194,7 @@ class Overview:
         return {
             "at": round(at, 6),
             "bounds": SHOWN_BOUNDS,
-            "info": views.view_info(worker),
+            "info": views.view_info(worker, self._counting.since),
             "health": self._view_health(),
             "traffic": everything.view(),
             "listeners": [self._view_listener(setting) for setting in worker.config.listeners],
@@ -207,7 +213,7 @@ class Overview:
         return {"status": health["status"], "problems": said}
 
     def _view_listener(self, setting: schema.Listener) -> dict[str, Any]:
-        record = self._worker.shared.read("listener", setting.name)
+        record = self._counting.read("listener", setting.name)
         return {
             **views.view_listener(self._worker, setting),
             "limit": setting.limits.connections,
@@ -225,22 +231,8 @@ class Overview:
             yield {"name": name, **figures, "memory": resident_bytes(row["pid"])}
 
 
-async def in_slices(steps: Iterator[None]) -> float:
-    """All of it, with the loop serving others in between; the seconds of CPU time that it took."""
-    cost = 0.0
-    began = time.thread_time()
-    for _ in steps:
-        took = time.thread_time() - began
-        if took >= SLICE_SECONDS:
-            cost += took
-            await asyncio.sleep(0)
-            began = time.thread_time()
-    return cost + time.thread_time() - began
-
-
-def add_overview(api: FastAPI, worker: views.Administered) -> None:
+def add_overview(api: FastAPI, worker: views.Administered, overview: Overview) -> None:
     """Reading only."""
-    overview = Overview(worker)
 
     @api.get("/api/overview", responses={200: {"model": OverviewView}})
     async def everything(after: str = Query("", description="The `tag` of a former answer.")) -> Response:

@@ -12,7 +12,7 @@ Histogram = list[tuple[int, int]]
 
 
 class Traffic(BaseModel):
-    """Counters since the start."""
+    """Counters since the start, or the last reset."""
 
     codes: dict[str, int] = Field(description="Exchanges finished, by status; `other` for unusual ones.")
     duration: Histogram = Field(
@@ -42,7 +42,7 @@ class ClusterOverview(views.ClusterView):
 
 class ListenerOverview(views.ListenerView):
     limit: int = Field(description="Most connections at a time.")
-    accepted: int = Field(description="Connections since the start.")
+    accepted: int = Field(description="Connections since the start, or the last reset.")
     errors: dict[str, int] = Field(description="Exchanges and tunnels that lbd ended, by reason.")
 
 

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from lbd import __version__
+from lbd.admin.counting import Records
 from lbd.config import schema
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.recorder import Recorder
-from lbd.engine.shared import Shared
+from lbd.observe.audit import Audit
 from lbd.observe.log import Log
-from lbd.observe.metrics import Observed
+from lbd.observe.metrics import CertificateState, Observed, Reloads
 
 BREAKER = ("closed", "open", "half-open")
 STARTED = time.time()
@@ -106,7 +107,7 @@ class EndpointFacts(BaseModel):
     empty: bool = Field(description="Draining or disabled, with nothing under way.")
     rtt: float | None = Field(description="Seconds to connect, as active checks measured.")
     connections: Connections
-    requests: int = Field(description="Attempts since the start.")
+    requests: int = Field(description="Attempts since the start, or the last reset.")
     failures: int = Field(description="Of them, those that failed for its fault.")
 
 
@@ -143,6 +144,9 @@ class Info(BaseModel):
     workers: int
     pid: int
     started: float = Field(description="Unix time.")
+    counting_since: float = Field(
+        description="The same, or when counters were reset: they count from then on."
+    )
     draining: bool = Field(description="Whether lbd is about to stop.")
     counts: dict[str, int] = Field(description="Listeners, clusters, endpoints.")
 
@@ -180,11 +184,45 @@ class Setter(Protocol):
     async def save(self) -> bool: ...
 
 
+class Reloading(Reloads, Protocol):
+    """What reloads, and says who wanted it."""
+
+    async def reload_and_say(self, *, via: str = ..., who: str | None = ...) -> Any: ...
+
+
+class KnownCertificate(CertificateState, Protocol):
+    """What is read of a certificate, beside what metrics read."""
+
+    @property
+    def fingerprint(self) -> str | None: ...
+    @property
+    def file(self) -> str | None: ...
+    @property
+    def not_before(self) -> float | None: ...
+    @property
+    def issuer(self) -> str | None: ...
+
+
+class KnownCertificates(Protocol):
+    """What is read of a CertificateKeeper."""
+
+    @property
+    def failures(self) -> Mapping[str, int]: ...
+    def certificates(self) -> Iterator[KnownCertificate]: ...
+
+
 class Administered(Observed, Protocol):
     """What is read, and asked for, of a worker."""
 
     @property
     def log(self) -> Log: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def reloader(self) -> Reloading | None: ...
+    @property
+    def keeper(self) -> KnownCertificates | None: ...
+    async def connections(self, **wanted: Any) -> dict[str, Any]: ...
     @property
     def states(self) -> Setter: ...
     def set_log_level(self, level: str) -> str: ...
@@ -194,7 +232,7 @@ class Administered(Observed, Protocol):
     def obstacles(self, cluster: Cluster) -> dict[str, list[str]]: ...
 
 
-def view_endpoint(shared: Shared, cluster: Cluster, endpoint: Endpoint) -> dict[str, Any]:
+def view_endpoint(shared: Records, cluster: Cluster, endpoint: Endpoint) -> dict[str, Any]:
     """As EndpointView."""
     identity = f"{cluster.name}/{endpoint.name}"
     record, state = shared.read("endpoint", identity), shared.read("endpoint_state", identity)
@@ -235,7 +273,7 @@ def endpoint_facts(
     }
 
 
-def view_cluster(shared: Shared, setting: schema.Cluster, cluster: Cluster) -> dict[str, Any]:
+def view_cluster(shared: Records, setting: schema.Cluster, cluster: Cluster) -> dict[str, Any]:
     """As ClusterView."""
     state = shared.read("cluster_state", cluster.name)
     breaker = cluster.breaker
@@ -269,7 +307,7 @@ def view_listener(worker: Administered, setting: schema.Listener) -> dict[str, A
     }
 
 
-def view_info(worker: Administered) -> dict[str, Any]:
+def view_info(worker: Administered, counting_since: float) -> dict[str, Any]:
     """As Info."""
     clusters = worker.runtime.clusters.values() if worker.runtime is not None else ()
     return {
@@ -279,6 +317,7 @@ def view_info(worker: Administered) -> dict[str, Any]:
         "workers": worker.shared.workers,
         "pid": os.getpid(),
         "started": round(STARTED, 3),
+        "counting_since": round(counting_since, 3),
         "draining": worker.draining,
         "counts": {
             "listeners": len(worker.config.listeners),

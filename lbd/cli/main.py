@@ -33,6 +33,7 @@ VERBS = {
     "enable": "lbd.cli.disable",
     "weight": "lbd.cli.weight",
     "recorder": "lbd.cli.recorder",
+    "connections": "lbd.cli.connections",
     "log-level": "lbd.cli.log_level",
     "config": "lbd.cli.config",
     "cert": "lbd.cli.cert",

@@ -25,7 +25,7 @@ from lbd.cli.admin_client import (
 HEAD = ("CLUSTER", "ENDPOINT", "STATE", "HEALTH", "WEIGHT", "ACTIVE", "RECENT", "ERRORS", "LATENCY", "NOTES")
 NUMBERS = {
     "WEIGHT", "ACTIVE", "RECENT", "ERRORS", "LATENCY",
-    "USABLE", "REQ/S", "FAILED", "P50", "P99", "QUEUED", "CONNS",
+    "USABLE", "REQ/S", "FAILED", "P50", "P99", "QUEUED", "CONNS", "AGE", "RECEIVED", "SENT",
 }  # fmt: skip
 
 

@@ -51,7 +51,10 @@ class CertificateRecord:
     not_after: float | None  # Unix seconds
     fingerprint: str | None
     source: str  # file or acme
-    error: str | None
+    error: str | None  # why it is not replaced
+    file: str | None = None  # of one that comes from files
+    not_before: float | None = None  # Unix seconds
+    issuer: str | None = None
 
 
 class CertificateKeeper:
@@ -187,7 +190,7 @@ class CertificateKeeper:
             for pair in self.pairs:
                 if pair.listener == name:
                     names = pair.setting.hosts
-                    yield _record(name, names, pair.certificate, "file", pair.error)
+                    yield _record(name, names, pair.certificate, "file", pair.error, pair.setting.cert)
             for host in self.acme_hosts.get(name, ()):
                 state = self.issuer.states[host] if self.issuer is not None else None
                 certificate, error = (state.certificate, state.error) if state is not None else (None, None)
@@ -308,12 +311,26 @@ def _read_all(settings: Sequence[transport.Certificate]) -> list[tuple[Signature
 
 
 def _record(
-    listener: str, hosts: Sequence[str], certificate: Certificate | None, source: str, error: str | None
+    listener: str,
+    hosts: Sequence[str],
+    certificate: Certificate | None,
+    source: str,
+    error: str | None,
+    file: str | None = None,
 ) -> CertificateRecord:
     if certificate is None:
-        return CertificateRecord(listener, tuple(hosts), None, None, source, error)
-    names = certificate.hosts or certificate.addresses
-    return CertificateRecord(listener, names, certificate.not_after, certificate.fingerprint, source, error)
+        return CertificateRecord(listener, tuple(hosts), None, None, source, error, file)
+    return CertificateRecord(
+        listener,
+        certificate.hosts or certificate.addresses,
+        certificate.not_after,
+        certificate.fingerprint,
+        source,
+        error,
+        file,
+        certificate.not_before,
+        certificate.issuer,
+    )
 
 
 def _nowhere(paths: Mapping[bytes, bytes]) -> None:
