@@ -17,7 +17,7 @@ from urllib.parse import quote
 import click
 
 from lbd.cli.addresses import TOKEN_VARIABLE, admin_token, reachable
-from lbd.cli.loading import DEFAULT_PATH, load_or_exit
+from lbd.cli.loading import DEFAULT_PATH, admin_or_exit
 
 TIMEOUT_SECONDS = 30.0
 EXIT_FAILURE, EXIT_NOT_RUNNING = 1, 3
@@ -165,7 +165,7 @@ def client_of(path: Path | None, address: str | None) -> AdminClient:
     if address is not None and path is None:
         return AdminClient(reachable(address), token)
     file = path or DEFAULT_PATH
-    settings = load_or_exit(file).admin
+    settings = admin_or_exit(file)
     if settings is not None and token is None and settings.token is not None:
         token = settings.token.get_secret_value()
     if address is None:

@@ -22,9 +22,9 @@ from lbd.config.errors import ConfigError, ConfigErrors
 from lbd.config.expand import expand
 from lbd.config.messages import AT_KEY, Location
 from lbd.config.places import Places, error_at, path_of
-from lbd.config.schema import Config
+from lbd.config.schema import Admin, Config
 
-__all__ = ["ConfigError", "ConfigErrors", "load", "load_text"]
+__all__ = ["ConfigError", "ConfigErrors", "load", "load_admin", "load_text"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 M = TypeVar("M", bound=BaseModel)
@@ -42,6 +42,17 @@ def load(path: str | Path, env: Mapping[str, str] | None = None) -> Config:
         raise _failure(str(path), "no settings in any of its files")
     errors: list[ConfigError] = []
     return _build(_join(roots, errors), errors, env)
+
+
+def load_admin(path: str | Path, env: Mapping[str, str] | None = None) -> Admin | None:
+    """The `admin` settings alone, whatever is wrong with the others: for those who ask a running lbd."""
+    source = Path(path)
+    files = _files(source) if source.is_dir() else [source]
+    roots = [root for file in files if (root := document.parse(_read(file), str(file))) is not None]
+    found = [
+        value for root in roots if root.kind == "map" for key, value in root.pairs if key.text == "admin"
+    ]
+    return validated(Admin, found[0], [], os.environ if env is None else env) if found else None
 
 
 def load_text(text: str, name: str = "<config>", env: Mapping[str, str] | None = None) -> Config:

@@ -209,3 +209,18 @@ def test_drain_waits_until_it_is_empty(tmp_path: Path) -> None:
             assert client.read_response().body == b"held"
             assert waiting.stdout.read() == "app/one: draining, weight 2, empty\n"
             assert waiting.wait(4 * TIMEOUT) == 0
+
+
+def test_verbs_ask_a_running_lbd_whose_file_is_bad_by_now(running: Running) -> None:
+    file = Path(running.config)
+    good = file.read_text()
+    file.write_text(good.replace("cluster: app}", "cluster: gone}"))
+    try:
+        assert f"pid {running.lbd.pid}, up " in running.say("status")
+        refused = running.run("reload")
+        assert refused.returncode == 1 and "unknown cluster 'gone'" in refused.stderr
+        file.write_text("admin: {bind: nowhere}\n")
+        bad = running.run("status")
+        assert bad.returncode == 78 and "admin.bind" in bad.stderr
+    finally:
+        file.write_text(good)
