@@ -52,19 +52,116 @@ def bucket_bounds():
     return [*bounds, float("inf")]
 
 
-cdef list _histogram(const Histogram* h):
-    return [h.sum_us / 1e6, [h.buckets[i] for i in range(BUCKETS)]]
+cdef enum:                      # forms of fields
+    WORD
+    WORDS
+    HISTOGRAM
+    SMALL                       # half a word, in records that all workers share
+    CIRCUIT
+    MOST_WORDS = BUCKETS + 1
 
 
-cdef list _circuit(const Circuit* circuit):
-    return [circuit.state, circuit.opened]
+def _layouts():
+    """kind -> field -> bytes from the start of its record, words, form."""
+    cdef RouteStats route
+    cdef ListenerStats listener
+    cdef EndpointStats endpoint
+    cdef ClusterStats cluster
+    cdef ClusterState state
+    cdef EndpointState one
+    return {
+        "route": {
+            "status": (<char*> route.status - <char*> &route, STATUS_SLOTS, WORDS),
+            "grpc": (<char*> route.grpc - <char*> &route, 18, WORDS),
+            "bytes_received": (<char*> &route.bytes_received - <char*> &route, 1, WORD),
+            "bytes_sent": (<char*> &route.bytes_sent - <char*> &route, 1, WORD),
+            "duration": (<char*> &route.duration - <char*> &route, BUCKETS + 1, HISTOGRAM),
+        },
+        "listener": {
+            "accepted": (<char*> &listener.accepted - <char*> &listener, 1, WORD),
+            "open": (<char*> &listener.open - <char*> &listener, 1, WORD),
+            "accept_errors": (<char*> &listener.accept_errors - <char*> &listener, 1, WORD),
+            "accept_pauses": (<char*> &listener.accept_pauses - <char*> &listener, 1, WORD),
+            "bytes_received": (<char*> &listener.bytes_received - <char*> &listener, 1, WORD),
+            "bytes_sent": (<char*> &listener.bytes_sent - <char*> &listener, 1, WORD),
+            "handshakes": (<char*> &listener.handshakes - <char*> &listener, 1, WORD),
+            "resumed": (<char*> &listener.resumed - <char*> &listener, 1, WORD),
+            "http2": (<char*> &listener.http2 - <char*> &listener, 1, WORD),
+            "reasons": (<char*> listener.reasons - <char*> &listener, <int> REASONS_COUNT, WORDS),
+        },
+        "endpoint": {
+            "requests": (<char*> &endpoint.requests - <char*> &endpoint, 1, WORD),
+            "status_class": (<char*> endpoint.status_class - <char*> &endpoint, 6, WORDS),
+            "connects": (<char*> &endpoint.connects - <char*> &endpoint, 1, WORD),
+            "connect_failures": (<char*> &endpoint.connect_failures - <char*> &endpoint, 1, WORD),
+            "reused": (<char*> &endpoint.reused - <char*> &endpoint, 1, WORD),
+            "stale": (<char*> &endpoint.stale - <char*> &endpoint, 1, WORD),
+            "failures": (<char*> &endpoint.failures - <char*> &endpoint, 1, WORD),
+            "active": (<char*> &endpoint.active - <char*> &endpoint, 1, WORD),
+            "open": (<char*> &endpoint.open - <char*> &endpoint, 1, WORD),
+            "idle": (<char*> &endpoint.idle - <char*> &endpoint, 1, WORD),
+            "queued": (<char*> &endpoint.queued - <char*> &endpoint, 1, WORD),
+            "first_byte": (<char*> &endpoint.first_byte - <char*> &endpoint, BUCKETS + 1, HISTOGRAM),
+        },
+        "cluster": {
+            "retries": (<char*> cluster.retries - <char*> &cluster, 16, WORDS),
+            "retries_denied": (<char*> &cluster.retries_denied - <char*> &cluster, 1, WORD),
+            "hedges": (<char*> &cluster.hedges - <char*> &cluster, 1, WORD),
+            "hedges_won": (<char*> &cluster.hedges_won - <char*> &cluster, 1, WORD),
+            "shed": (<char*> &cluster.shed - <char*> &cluster, 1, WORD),
+            "broken": (<char*> &cluster.broken - <char*> &cluster, 1, WORD),
+            "fallbacks": (<char*> &cluster.fallbacks - <char*> &cluster, 1, WORD),
+            "panic_picks": (<char*> &cluster.panic_picks - <char*> &cluster, 1, WORD),
+            "active": (<char*> &cluster.active - <char*> &cluster, 1, WORD),
+            "limit": (<char*> &cluster.limit - <char*> &cluster, 1, WORD),
+            "ejections_denied": (<char*> &cluster.ejections_denied - <char*> &cluster, 1, WORD),
+            "cross_zone": (<char*> &cluster.cross_zone - <char*> &cluster, 1, WORD),
+            "sticky_kept": (<char*> &cluster.sticky_kept - <char*> &cluster, 1, WORD),
+            "sticky_lost": (<char*> &cluster.sticky_lost - <char*> &cluster, 1, WORD),
+        },
+        "cluster_state": {
+            "breaker": (<char*> &state.breaker - <char*> &state, 1, CIRCUIT),
+            "panics": (<char*> &state.panics - <char*> &state, 1, WORD),
+            "panic": (<char*> &state.panic - <char*> &state, 1, SMALL),
+            "ejected": (<char*> &state.ejected - <char*> &state, 1, SMALL),
+        },
+        "endpoint_state": {
+            "health": (<char*> &one.health - <char*> &one, 1, SMALL),
+            "admin": (<char*> &one.admin - <char*> &one, 1, SMALL),
+            "weight": (<char*> &one.weight - <char*> &one, 1, SMALL),
+            "rtt_us": (<char*> &one.rtt_us - <char*> &one, 1, WORD),
+            "checks_ok": (<char*> &one.checks_ok - <char*> &one, 1, WORD),
+            "checks_failed": (<char*> &one.checks_failed - <char*> &one, 1, WORD),
+            "ejection": (<char*> &one.ejection - <char*> &one, 1, CIRCUIT),
+            "breaker": (<char*> &one.breaker - <char*> &one, 1, CIRCUIT),
+        },
+    }
 
 
-def _merge(total, part):
-    """Sum records field by field (numbers and nested lists)."""
-    if isinstance(total, list):
-        return [_merge(a, b) for a, b in zip(total, part, strict=True)]
-    return total + part
+cdef dict LAYOUTS = _layouts()
+
+
+cdef object _field(const char* record, size_t step, int workers, tuple place):
+    """The value of a field. Numbers of the workers are added up here and not in Python: a scrape reads a million of
+    them. Half words and circuits stand in the first record only, for all workers."""
+    cdef const char* first = record + <size_t> place[0]
+    cdef int words = place[1], form = place[2], worker, i
+    cdef const uint64_t* part
+    cdef uint64_t[MOST_WORDS] total
+    if form == SMALL:
+        return (<const uint32_t*> first)[0]
+    if form == CIRCUIT:
+        return [(<const Circuit*> first).state, (<const Circuit*> first).opened]
+    memset(total, 0, words * sizeof(uint64_t))
+    for worker in range(workers):
+        part = <const uint64_t*> (first + step * worker)
+        for i in range(words):
+            total[i] += part[i]
+    if form == WORD:
+        return total[0]
+    if form == HISTOGRAM:
+        return [total[0] / 1e6, [total[i] for i in range(1, words)]]
+    return [total[i] for i in range(words)]
 
 
 cdef class Shared:
@@ -195,62 +292,16 @@ cdef class Shared:
         """Identities of a kind: 'route' (listener/route/cluster), 'listener', 'endpoint' (cluster/endpoint), 'cluster'."""
         return [name for k, name in self.directory if k == kind]
 
-    def read(self, str kind, str name):
-        """A record as a dict of numbers and lists, summed over the workers."""
-        offset, step = self.directory[kind, name]
-        total = None
-        for worker in range(self.workers):
-            part = self._read_one(kind, offset + step * worker)
-            total = part if total is None else {k: _merge(total[k], part[k]) for k in total}
-        return total
+    def read(self, str kind, str name, str field=None):
+        """A record as a dict of numbers and lists, summed over the workers; with `field` only that value of it.
 
-    def _read_one(self, kind, size_t offset):
-        cdef RouteStats* route
-        cdef ListenerStats* listener
-        cdef EndpointStats* endpoint
-        cdef ClusterStats* cluster
-        cdef ClusterState* state
-        cdef EndpointState* one
-        if kind == "cluster":
-            cluster = <ClusterStats*> (self.base + offset)
-            return {
-                "retries": [cluster.retries[i] for i in range(16)], "retries_denied": cluster.retries_denied,
-                "hedges": cluster.hedges, "hedges_won": cluster.hedges_won, "shed": cluster.shed,
-                "broken": cluster.broken, "fallbacks": cluster.fallbacks, "panic_picks": cluster.panic_picks,
-                "active": cluster.active, "limit": cluster.limit,
-                "ejections_denied": cluster.ejections_denied, "cross_zone": cluster.cross_zone,
-                "sticky_kept": cluster.sticky_kept, "sticky_lost": cluster.sticky_lost,
-            }
-        if kind == "cluster_state":
-            state = <ClusterState*> (self.base + offset)
-            return {"breaker": _circuit(&state.breaker), "panics": state.panics, "panic": state.panic,
-                    "ejected": state.ejected}
-        if kind == "endpoint_state":
-            one = <EndpointState*> (self.base + offset)
-            return {
-                "health": one.health, "admin": one.admin, "weight": one.weight, "rtt_us": one.rtt_us,
-                "checks_ok": one.checks_ok, "checks_failed": one.checks_failed,
-                "ejection": _circuit(&one.ejection), "breaker": _circuit(&one.breaker),
-            }
-        if kind == "route":
-            route = <RouteStats*> (self.base + offset)
-            return {
-                "status": [route.status[i] for i in range(STATUS_SLOTS)],
-                "grpc": [route.grpc[i] for i in range(18)], "bytes_received": route.bytes_received,
-                "bytes_sent": route.bytes_sent, "duration": _histogram(&route.duration),
-            }
-        if kind == "listener":
-            listener = <ListenerStats*> (self.base + offset)
-            return {
-                "accepted": listener.accepted, "open": listener.open, "accept_errors": listener.accept_errors,
-                "accept_pauses": listener.accept_pauses, "bytes_received": listener.bytes_received,
-                "bytes_sent": listener.bytes_sent, "handshakes": listener.handshakes, "resumed": listener.resumed,
-                "http2": listener.http2, "reasons": [listener.reasons[i] for i in range(<int> REASONS_COUNT)],
-            }
-        endpoint = <EndpointStats*> (self.base + offset)
-        return {
-            "requests": endpoint.requests, "status_class": [endpoint.status_class[i] for i in range(6)],
-            "connects": endpoint.connects, "connect_failures": endpoint.connect_failures, "reused": endpoint.reused,
-            "stale": endpoint.stale, "failures": endpoint.failures, "active": endpoint.active, "open": endpoint.open,
-            "idle": endpoint.idle, "queued": endpoint.queued, "first_byte": _histogram(&endpoint.first_byte),
-        }
+        KeyError: there is no such record (any more)."""
+        offset, step = self.directory[kind, name]
+        cdef char* record = self.base + <size_t> offset
+        cdef dict layout = LAYOUTS[kind]
+        if field is not None:
+            place = layout.get(field)
+            if place is None:
+                raise ValueError(f"a record of {kind} has no {field!r}")
+            return _field(record, step, self.workers, place)
+        return {field: _field(record, step, self.workers, place) for field, place in layout.items()}

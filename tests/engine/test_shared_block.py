@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
+import random
 import re
+import struct
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from lbd.balance.round_robin import RoundRobin
+from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.reasons import CODES
 from lbd.engine.router import Route
 from lbd.engine.shared import KNOWN_STATUS, Shared, bucket_bounds
-from lbd.observe.metrics import histogram_rows
 
 SMALL = 1 << 16
 
@@ -113,6 +115,82 @@ def test_a_large_block_costs_only_addresses() -> None:
     assert repr(Shared(1, 1 << 40)).endswith("used=192>")
 
 
+STATES = ("cluster_state", "endpoint_state")
+
+
+def filled(workers: int) -> Shared:
+    """One record of each kind, with other numbers in each worker's."""
+    shared = Shared(workers, SMALL)
+    for worker in range(workers):
+        members = [endpoint(shared, "one", worker=worker)]
+        Cluster("app", members, shared=shared, worker=worker, balancer_class=RoundRobin)
+        Route("first", shared=shared, listener="web", worker=worker)
+    draw = random.Random(workers)
+    for (kind, _), (offset, step) in shared.export(True).items():
+        if kind in ("route", "endpoint", "cluster"):
+            for worker in range(workers):
+                words = [draw.randrange(1 << 60) for _ in range(step // 8)]
+                os.pwrite(shared.fd, struct.pack(f"<{step // 8}Q", *words), offset + worker * step)
+    return shared
+
+
+def words_of(shared: Shared, kind: str, name: str) -> list[int]:
+    """All words of a record, added up over the workers."""
+    offset, step = shared.export(True)[kind, name]
+    found = os.pread(shared.fd, step * shared.workers, offset)
+    words = [struct.unpack_from(f"<{step // 8}Q", found, worker * step) for worker in range(shared.workers)]
+    return [sum(column) for column in zip(*words, strict=True)]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_numbers_of_all_workers_are_added_up(workers: int) -> None:
+    """Exactly, also where a float would not do. Words are in the order of the structs in shared.pxd."""
+    shared = filled(workers)
+    route, words = shared.read("route", "web/first/"), words_of(shared, "route", "web/first/")
+    assert route["status"] == words[:64] and route["grpc"] == words[64:82]
+    assert [route["bytes_received"], route["bytes_sent"]] == words[82:84]
+    total, buckets = route["duration"]
+    assert total == words[84] / 1e6 and buckets == words[85 : 85 + len(bucket_bounds())]
+    one, words = shared.read("endpoint", "app/one"), words_of(shared, "endpoint", "app/one")
+    assert [one["requests"], *one["status_class"]] == words[:7]
+    names: tuple[str, ...] = ("connects", "connect_failures", "reused", "stale", "failures", "active", "open")
+    assert [one[name] for name in (*names, "idle", "queued")] == words[7:16]
+    assert one["first_byte"] == [words[16] / 1e6, words[17 : 17 + len(bucket_bounds())]]
+    cluster, words = shared.read("cluster", "app"), words_of(shared, "cluster", "app")
+    names = ("retries_denied", "hedges", "hedges_won", "shed", "broken", "fallbacks", "ejections_denied")
+    assert [cluster["active"], *cluster["retries"]] == [words[0], *words[2:18]]
+    assert [cluster[name] for name in names] == words[18:25]
+    names = ("panic_picks", "cross_zone", "sticky_kept", "sticky_lost", "limit")
+    assert [cluster[name] for name in names] == words[25:30]
+
+
+def test_states_stand_once_for_all_workers() -> None:
+    shared = Shared(3, SMALL)
+    for worker in range(3):
+        one = endpoint(shared, "one", worker=worker)
+    one.set_admin("draining")
+    one.set_rtt(0.25)
+    one.set_weight(7)
+    state = shared.read("endpoint_state", "app/one")
+    assert (state["admin"], state["rtt_us"], state["weight"], state["breaker"]) == (1, 250_000, 8, [0, 0])
+
+
+def test_a_field_alone_is_what_it_is_in_the_whole() -> None:
+    shared = filled(3)
+    kinds = ("route", "endpoint", "cluster", *STATES)
+    places = [(kind, name) for kind in kinds for name in shared.names(kind)]
+    assert len(places) == 5
+    for kind, name in places:
+        for field, value in shared.read(kind, name).items():
+            assert shared.read(kind, name, field) == value, (kind, field)
+
+
+def test_unknown_field() -> None:
+    """Not a KeyError, which says that the record is not there."""
+    with pytest.raises(ValueError, match="'colour'"):
+        filled(1).read("route", "web/first/", "colour")
+
+
 def test_bucket_bounds_rise() -> None:
     bounds = bucket_bounds()
     assert bounds == sorted(set(bounds))
@@ -130,18 +208,6 @@ def test_records_have_as_many_buckets_as_bounds() -> None:
     endpoint(shared, "x")
     _, buckets = shared.read("endpoint", "app/x")["first_byte"]
     assert len(buckets) == len(bucket_bounds())
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 1000), min_size=94, max_size=94))
-def test_exposed_histogram_is_cumulative(counts: list[int]) -> None:
-    rows, total = histogram_rows([1.5, counts])
-    values = [value for _, value in rows]
-    assert total == 1.5 and values == sorted(values) and rows[-1] == ("+Inf", sum(counts))
-    bounds = [float(bound) for bound, _ in rows]
-    assert bounds == sorted(set(bounds))
-    for bound, value in rows[:-1]:
-        assert value == sum(counts[: bucket_bounds().index(float(bound)) + 1])
 
 
 def test_known_status_codes() -> None:
