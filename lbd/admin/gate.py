@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 
 from lbd.admin.pages import OPEN_PATHS, PATHS, TEXT, Pages
+from lbd.admin.slices import Message, Receive, Send, Slices, send_sliced
 from lbd.config import schema
 from lbd.config.units import split_address
 
@@ -28,9 +29,6 @@ DASHBOARD = "/dashboard"
 OPEN_DOCUMENTS = ("/docs", "/openapi.json", DASHBOARD)
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Fields = list[tuple[bytes, bytes]]
 
@@ -53,6 +51,7 @@ class Gate:
     def __init__(self, settings: schema.Admin, pages: Pages, api: App) -> None:
         self._pages = pages
         self._api = api
+        self._slices = Slices()
         self.configure(settings)
 
     def configure(self, settings: schema.Admin) -> None:
@@ -74,8 +73,17 @@ class Gate:
             allow = ((b"Allow", b"GET, HEAD"),)
             await _refuse(path, scope, Refusal(405, "only GET and HEAD", allow), send)
         else:
-            status, kind, body = self._pages.answer(path)
+            await self._to_pages(path, scope, receive, send)
+
+    async def _to_pages(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        status, kind, body = self._pages.answer(path)
+        if isinstance(body, bytes):
             await _answer(status, kind, body, send)
+            return
+        fields = [(b"Content-Type", kind.encode()), (b"Cache-Control", b"no-store")]
+        start = {"type": "http.response.start", "status": status, "headers": fields}
+        pieces = body if scope["method"] != "HEAD" else iter(())
+        await send_sliced(start, self._slices, pieces, receive, send)
 
     def _refusal_at_all(self, path: str, scope: Scope) -> Refusal | None:
         """Length, Host and token."""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from lbd.admin.health import is_good, view_health
-from lbd.admin.status import status_text
+from lbd.admin.status import status_lines
 from lbd.observe.metrics import Exposition, Observed
+from lbd.observe.text import CONTENT_TYPE
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 PATHS = ("/metrics", "/status", "/health", "/live", "/ready")
 OPEN_PATHS = ("/live", "/ready")  # for probes, which have no token
 
-Answer = tuple[int, str, bytes]
+Answer = tuple[int, str, bytes | Iterator[bytes]]
 
 
 class Pages:
-    """Path -> status, content type and body."""
+    """Path -> status, content type and body. One that may be long is made in pieces, to be sent in slices."""
 
     def __init__(self, worker: Observed) -> None:
         self.worker = worker
@@ -25,7 +27,7 @@ class Pages:
 
     def answer(self, path: str) -> Answer:
         if path == "/metrics":
-            return 200, Exposition.content_type, self.exposition.text()
+            return 200, CONTENT_TYPE, self.exposition.pieces()
         if path == "/live":
             return 200, TEXT, b"live\n"
         if path == "/ready":
@@ -33,7 +35,7 @@ class Pages:
                 return 503, TEXT, b"draining\n"
             return 200, TEXT, b"ready\n"
         if path == "/status":
-            return 200, TEXT, status_text(self.worker).encode()
+            return 200, TEXT, (line.encode() for line in status_lines(self.worker))
         if path == "/health":
             view = view_health(self.worker)
             return 200 if is_good(view) else 503, JSON, json.dumps(view).encode() + b"\n"

@@ -5,93 +5,106 @@ From the same records. Their label `method` is not there: lbd does not count by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from collections.abc import Iterator
 
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
 from lbd.engine.shared import KNOWN_STATUS, Shared
-from lbd.observe.histogram import histogram_rows
+from lbd.observe.present import Present
+from lbd.observe.records import Records
+from lbd.observe.text import Family, HistogramFamily, Pieces, Row
 
+STATUS = ("other", *map(str, KNOWN_STATUS))
 STATES = ("closed", "open", "half_open")
 BADNESS = (0, 2, 1)  # of states: an open one is worse than one that is tried again
 
 
-def gateway_metrics(shared: Shared, clusters: Iterable[Cluster]) -> Iterator[Metric]:
+def gateway_metrics(shared: Shared, present: Present) -> Pieces:
     """All four families."""
-    clusters = list(clusters)
     yield from _of_routes(shared)
-    yield _health(clusters)
-    yield _breakers(shared, clusters)
-
-
-def _of_routes(shared: Shared) -> Iterator[Metric]:
-    """Routes of the same name in several listeners are one."""
-    requests: dict[tuple[str, str, str], int] = {}
-    durations: dict[tuple[str, str], list[Any]] = {}
-    codes = ("other", *map(str, KNOWN_STATUS))
-    for name in shared.names("route"):
-        record = shared.read("route", name)
-        _, route, cluster = name.split("/")
-        for code, count in zip(codes, record["status"], strict=False):
-            if count:
-                key = (route, code, cluster)
-                requests[key] = requests.get(key, 0) + count
-        total, counts = record["duration"]
-        before, so_far = durations.get((route, cluster), (0.0, [0] * len(counts)))
-        durations[route, cluster] = [before + total, [a + b for a, b in zip(so_far, counts, strict=True)]]
-    family = CounterMetricFamily(
-        "gateway_route_requests", "Exchanges finished.", labels=["route", "status_code", "upstream"]
-    )
-    for key, count in requests.items():
-        family.add_metric(key, count)
-    yield family
-    duration = HistogramMetricFamily(
-        "gateway_route_duration_seconds",
-        "From the request head to the end of the response.",
-        labels=["route", "upstream"],
-    )
-    for where, sums in durations.items():
-        rows, total = histogram_rows(sums)
-        duration.add_metric(where, rows, total)
-    yield duration
-
-
-def _health(clusters: list[Cluster]) -> Metric:
-    family = GaugeMetricFamily(
+    yield from Family(
         "gateway_upstream_health",
         "Share of the endpoints there that may be picked, 0 to 1.",
-        labels=["upstream", "datacenter", "zone"],
+        "upstream",
+        "datacenter",
+        "zone",
+    ).pieces(_health(present))
+    yield from Family(
+        "gateway_circuit_breaker_state",
+        "1 for the state that it is in; with breakers of endpoints, that of the worst.",
+        "service",
+        "state",
+    ).pieces(_breakers(shared, present))
+
+
+def _of_routes(shared: Shared) -> Pieces:
+    """Routes of the same name in several listeners are one."""
+    same: dict[tuple[str, str], list[str]] = {}
+    for name in shared.names("route"):
+        _, route, cluster = name.split("/")
+        same.setdefault((route, cluster), []).append(name)
+        yield b""
+    requests = Family(
+        "gateway_route_requests_total", "Exchanges finished.", "route", "status_code", "upstream"
     )
-    for cluster in clusters:
+    yield requests.head
+    for (route, cluster), names in same.items():
+        for code, count in zip(STATUS, _sums(shared, names, "status"), strict=False):
+            if count:
+                yield requests.sample((route, code, cluster), count)
+        yield b""
+    duration = HistogramFamily(
+        "gateway_route_duration_seconds",
+        "From the request head to the end of the response.",
+        "route",
+        "upstream",
+    )
+    yield duration.head
+    for where, names in same.items():
+        found = [record for _, (record,) in Records(shared, "route", "name", names=names).read("duration")]
+        if found:
+            counts = [sum(column) for column in zip(*(counts for _, counts in found), strict=True)]
+            yield duration.samples(where, [sum(total for total, _ in found), counts])
+
+
+def _sums(shared: Shared, names: list[str], field: str) -> list[int]:
+    """Of these routes, place by place of a list."""
+    found = [counts for _, (counts,) in Records(shared, "route", "name", names=names).read(field)]
+    return found[0] if len(found) == 1 else [sum(column) for column in zip(*found, strict=True)]
+
+
+def _health(present: Present) -> Iterator[Row]:
+    for cluster in present.clusters():
         places: dict[tuple[str, str], list[Endpoint]] = {}
         for endpoint in cluster.endpoints:
             labels = endpoint.labels
             place = str(labels.get("datacenter") or labels.get("region") or ""), str(labels.get("zone") or "")
             places.setdefault(place, []).append(endpoint)
+            yield None
         for place, endpoints in places.items():
             usable = sum(endpoint.usable for endpoint in endpoints)
-            family.add_metric([cluster.name, *place], usable / len(endpoints))
-    return family
+            yield [cluster.name, *place], usable / len(endpoints)
 
 
-def _breakers(shared: Shared, clusters: list[Cluster]) -> Metric:
-    family = GaugeMetricFamily(
-        "gateway_circuit_breaker_state",
-        "1 for the state that it is in; with breakers of endpoints, that of the worst.",
-        labels=["service", "state"],
-    )
-    for cluster in clusters:
+def _breakers(shared: Shared, present: Present) -> Iterator[Row]:
+    for cluster in present.clusters():
         if cluster.breaker is None:
+            yield None
             continue
-        if cluster.breaker.gates:
-            found = [shared.read("cluster_state", cluster.name)["breaker"][0]]
-        else:
-            names = (f"{cluster.name}/{endpoint.name}" for endpoint in cluster.endpoints)
-            found = [shared.read("endpoint_state", name)["breaker"][0] for name in names]
-        worst = max(found, key=BADNESS.__getitem__, default=0)
-        for index, state in enumerate(STATES):
-            family.add_metric([cluster.name, state], int(index == worst))
-    return family
+        worst = 0
+        for state in _states(shared, cluster):
+            worst = max(worst, state, key=BADNESS.__getitem__)
+            yield None
+        for index, name in enumerate(STATES):
+            yield [cluster.name, name], index == worst
+
+
+def _states(shared: Shared, cluster: Cluster) -> Iterator[int]:
+    """Of the breaker of a cluster, or of those of its endpoints."""
+    assert cluster.breaker is not None
+    if cluster.breaker.gates:
+        kind, names = "cluster_state", [cluster.name]
+    else:
+        kind, names = "endpoint_state", [f"{cluster.name}/{endpoint.name}" for endpoint in cluster.endpoints]
+    for _, ((state, _times),) in Records(shared, kind, "name", names=names).read("breaker"):
+        yield state

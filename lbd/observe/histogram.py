@@ -9,22 +9,10 @@ from lbd.engine.shared import bucket_bounds
 
 BOUNDS = bucket_bounds()
 # Every fourth bound (a power of two of 16 us) keeps series few; the block keeps the finer ones.
-SHOWN = frozenset(range(0, len(BOUNDS) - 1, 4))
-SHOWN_BOUNDS = [BOUNDS[i] for i in sorted(SHOWN)]
+SHOWN_EVERY = 4
+SHOWN_BOUNDS = BOUNDS[:-1:SHOWN_EVERY]
 SHOWN_AT = [bisect_left(SHOWN_BOUNDS, bound) for bound in BOUNDS]  # fine bucket -> the one that it is part of
-
-
-def histogram_rows(record: list[Any]) -> tuple[list[tuple[str, float]], float]:
-    """[sum, counts] of the block -> cumulative (le, count) pairs and the sum in seconds."""
-    total, counts = record
-    rows: list[tuple[str, float]] = []
-    cumulative = 0
-    for i, count in enumerate(counts):
-        cumulative += count
-        if i in SHOWN:
-            rows.append((repr(BOUNDS[i]), cumulative))
-    rows.append(("+Inf", cumulative))
-    return rows, total
+LE = (*map(repr, SHOWN_BOUNDS), "+Inf")
 
 
 def histogram_parts(record: list[Any]) -> list[tuple[int, int]]:

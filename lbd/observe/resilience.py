@@ -2,122 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
-from lbd.engine.cluster import Cluster
 from lbd.engine.shared import Shared
+from lbd.observe.present import Names, Present
+from lbd.observe.records import Records
+from lbd.observe.text import Family, Pieces, Row
 
 COUNTERS = {
-    "broken": ("lbd_breaker_refused", "Exchanges that an open circuit breaker refused."),
-    "fallbacks": ("lbd_fallbacks", "Exchanges that a fallback served, or was to serve."),
+    "broken": ("lbd_breaker_refused_total", "Exchanges that an open circuit breaker refused."),
+    "fallbacks": ("lbd_fallbacks_total", "Exchanges that a fallback served, or was to serve."),
     "ejections_denied": (
-        "lbd_ejections_denied",
+        "lbd_ejections_denied_total",
         "Endpoints kept although they failed, as too many were out.",
     ),
-    "panic_picks": ("lbd_panic_picks", "Exchanges sent while health was ignored."),
-    "cross_zone": ("lbd_cross_zone", "Exchanges sent to another zone than lbd's own."),
+    "panic_picks": ("lbd_panic_picks_total", "Exchanges sent while health was ignored."),
+    "cross_zone": ("lbd_cross_zone_total", "Exchanges sent to another zone than lbd's own."),
 }
 UNKNOWN, UP = 0, 1  # EndpointState.health
+LABELS = ("cluster", "endpoint")
 
 
-def resilience_metrics(shared: Shared, clusters: Iterable[Cluster]) -> Iterator[Metric]:
+def resilience_metrics(shared: Shared, present: Present) -> Pieces:
     """All families, of clusters and of endpoints."""
-    clusters = list(clusters)
-    yield from _of_clusters(shared, clusters)
-    yield from _of_endpoints(shared, clusters)
-    yield from _of_breakers(shared, clusters)
+    yield from _of_clusters(shared, present)
+    yield from _of_endpoints(shared, present)
+    yield from _of_breakers(shared, present)
 
 
-def _of_clusters(shared: Shared, clusters: list[Cluster]) -> Iterator[Metric]:
-    counters = {
-        key: CounterMetricFamily(name, text, labels=["cluster"]) for key, (name, text) in COUNTERS.items()
-    }
-    sticky = CounterMetricFamily(
-        "lbd_sessions",
+def _of_clusters(shared: Shared, present: Present) -> Pieces:
+    names = Names(lambda: (cluster.name for cluster in present.clusters()))
+    records = Records(shared, "cluster", "cluster", names=names)
+    states = Records(shared, "cluster_state", "cluster", names=names)
+    for field, (name, text) in COUNTERS.items():
+        yield from records.numbers(name, text, field)
+    yield from records.several(
+        "lbd_sessions_total",
         "Requests of sessions: kept at their endpoint, or lost to another.",
-        labels=["cluster", "result"],
+        "result",
+        ("sticky_kept", "sticky_lost"),
+        lambda kept, lost: (("kept", kept), ("lost", lost)),
     )
-    panic = GaugeMetricFamily("lbd_panic", "1 while health is ignored.", labels=["cluster"])
-    panics = CounterMetricFamily("lbd_panics", "Times health began to be ignored.", labels=["cluster"])
-    limit = GaugeMetricFamily("lbd_concurrency_limit", "The adaptive limit now.", labels=["cluster"])
-    region = GaugeMetricFamily("lbd_region_active", "1 for the region in use.", labels=["cluster", "region"])
-    for cluster in clusters:
-        record = shared.read("cluster", cluster.name)
-        state = shared.read("cluster_state", cluster.name)
-        for key, counter in counters.items():
-            counter.add_metric([cluster.name], record[key])
-        sticky.add_metric([cluster.name, "kept"], record["sticky_kept"])
-        sticky.add_metric([cluster.name, "lost"], record["sticky_lost"])
-        panic.add_metric([cluster.name], state["panic"])
-        panics.add_metric([cluster.name], state["panics"])
-        if cluster.limiter is not None:
-            limit.add_metric([cluster.name], record["limit"] or cluster.limiter.limit)
-        if cluster.selection.region:
-            region.add_metric([cluster.name, cluster.selection.region], 1)
-    yield from (*counters.values(), sticky, panic, panics, limit, region)
+    yield from states.numbers("lbd_panic", "1 while health is ignored.", "panic")
+    yield from states.numbers("lbd_panics_total", "Times health began to be ignored.", "panics")
+    limit = Family("lbd_concurrency_limit", "The adaptive limit now.", "cluster")
+    yield from limit.pieces(_limits(shared, present))
+    region = Family("lbd_region_active", "1 for the region in use.", "cluster", "region")
+    yield from region.pieces(_regions(present))
 
 
-def _of_endpoints(shared: Shared, clusters: list[Cluster]) -> Iterator[Metric]:
-    labels = ["cluster", "endpoint"]
-    healthy = GaugeMetricFamily(
-        "lbd_endpoint_healthy",
-        "What active checks say: 1 up, 0 down; absent before the first.",
-        labels=labels,
-    )
-    checks = CounterMetricFamily("lbd_health_checks", "Active checks made.", labels=[*labels, "result"])
-    ejected = GaugeMetricFamily("lbd_endpoint_ejected", "1 while passive checks hold it back.", labels=labels)
-    ejections = CounterMetricFamily("lbd_ejections", "Times passive checks held it back.", labels=labels)
-    rtt = GaugeMetricFamily("lbd_endpoint_rtt_seconds", "Round trip that checks measured.", labels=labels)
-    admin = GaugeMetricFamily(
-        "lbd_endpoint_admin_state", "What operators set: 0 ready, 1 draining, 2 disabled.", labels=labels
-    )
-    for values, record in _states(shared, clusters):
-        admin.add_metric(values, record["admin"])
-        if record["health"] != UNKNOWN:
-            healthy.add_metric(values, int(record["health"] == UP))
-        checks.add_metric([*values, "ok"], record["checks_ok"])
-        checks.add_metric([*values, "failed"], record["checks_failed"])
-        state, times = record["ejection"]
-        ejected.add_metric(values, int(state != 0))
-        ejections.add_metric(values, times)
-        if record["rtt_us"]:
-            rtt.add_metric(values, record["rtt_us"] / 1e6)
-    weight = GaugeMetricFamily(
-        "lbd_endpoint_weight", "As configured, found or set at run time.", labels=labels
-    )
-    for cluster in clusters:
-        for endpoint in cluster.endpoints:
-            weight.add_metric([cluster.name, endpoint.name], endpoint.wanted_weight)
-    yield from (healthy, checks, ejected, ejections, rtt, admin, weight)
+def _limits(shared: Shared, present: Present) -> Iterator[Row]:
+    for cluster in present.clusters():
+        if cluster.limiter is None:
+            yield None
+        else:
+            limit = shared.read("cluster", cluster.name, "limit") or cluster.limiter.limit
+            yield [cluster.name], limit
 
 
-def _of_breakers(shared: Shared, clusters: list[Cluster]) -> Iterator[Metric]:
-    labels = ["cluster", "endpoint"]
-    states = GaugeMetricFamily(
+def _regions(present: Present) -> Iterator[Row]:
+    for cluster in present.clusters():
+        region = cluster.selection.region
+        yield ([cluster.name, region], 1) if region else None
+
+
+def _of_endpoints(shared: Shared, present: Present) -> Pieces:
+    names = Names(lambda: (f"{cluster.name}/{endpoint.name}" for cluster, endpoint in present.endpoints()))
+    states = Records(shared, "endpoint_state", *LABELS, names=names)
+    healthy = Family(
+        "lbd_endpoint_healthy", "What active checks say: 1 up, 0 down; absent before the first.", *LABELS
+    )
+    yield from healthy.pieces(
+        None if health == UNKNOWN else (values, health == UP) for values, (health,) in states.read("health")
+    )
+    yield from states.several(
+        "lbd_health_checks_total",
+        "Active checks made.",
+        "result",
+        ("checks_ok", "checks_failed"),
+        lambda ok, failed: (("ok", ok), ("failed", failed)),
+    )
+    ejected = Family("lbd_endpoint_ejected", "1 while passive checks hold it back.", *LABELS)
+    yield from ejected.pieces((values, state != 0) for values, ((state, _),) in states.read("ejection"))
+    ejections = Family("lbd_ejections_total", "Times passive checks held it back.", *LABELS)
+    yield from ejections.pieces((values, times) for values, ((_, times),) in states.read("ejection"))
+    rtt = Family("lbd_endpoint_rtt_seconds", "Round trip that checks measured.", *LABELS)
+    yield from rtt.pieces((values, us / 1e6) if us else None for values, (us,) in states.read("rtt_us"))
+    yield from states.numbers(
+        "lbd_endpoint_admin_state", "What operators set: 0 ready, 1 draining, 2 disabled.", "admin"
+    )
+    weight = Family("lbd_endpoint_weight", "As configured, found or set at run time.", *LABELS)
+    yield from weight.pieces(
+        ([cluster.name, endpoint.name], endpoint.wanted_weight) for cluster, endpoint in present.endpoints()
+    )
+
+
+def _of_breakers(shared: Shared, present: Present) -> Pieces:
+    states = Family(
         "lbd_breaker_state",
         "0 closed, 1 open, 2 half-open; endpoint is empty for the cluster's.",
-        labels=labels,
+        *LABELS,
     )
-    opened = CounterMetricFamily("lbd_breaker_opened", "Times a circuit breaker opened.", labels=labels)
-    for cluster in clusters:
+    yield from states.pieces(_breakers(shared, present, 0))
+    opened = Family("lbd_breaker_opened_total", "Times a circuit breaker opened.", *LABELS)
+    yield from opened.pieces(_breakers(shared, present, 1))
+
+
+def _breakers(shared: Shared, present: Present, part: int) -> Iterator[Row]:
+    """part: 0 their state, 1 how often they have opened."""
+    for cluster in present.clusters():
         if cluster.breaker is None:
-            continue
-        rows: Iterable[tuple[list[str], list[int]]]
-        if cluster.breaker.gates:
-            rows = [([cluster.name, ""], shared.read("cluster_state", cluster.name)["breaker"])]
+            yield None
+        elif cluster.breaker.gates:
+            yield [cluster.name, ""], shared.read("cluster_state", cluster.name, "breaker")[part]
         else:
-            rows = [(values, record["breaker"]) for values, record in _states(shared, [cluster])]
-        for values, (state, times) in rows:
-            states.add_metric(values, state)
-            opened.add_metric(values, times)
-    yield from (states, opened)
-
-
-def _states(shared: Shared, clusters: list[Cluster]) -> Iterator[tuple[list[str], dict[str, Any]]]:
-    for cluster in clusters:
-        for endpoint in cluster.endpoints:
-            values = [cluster.name, endpoint.name]
-            yield values, shared.read("endpoint_state", f"{cluster.name}/{endpoint.name}")
+            names = [f"{cluster.name}/{endpoint.name}" for endpoint in cluster.endpoints]
+            for values, (circuit,) in Records(shared, "endpoint_state", *LABELS, names=names).read("breaker"):
+                yield values, circuit[part]

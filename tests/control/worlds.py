@@ -46,12 +46,15 @@ def config_of(text: str = CONFIG) -> schema.Config:
 
 
 @contextmanager
-def compiled(text: str, addresses: dict[str, str] | None = None) -> Iterator[Runtime]:
+def compiled(
+    text: str, addresses: dict[str, str] | None = None, shared: Shared | None = None
+) -> Iterator[Runtime]:
     """A Runtime on a loop that never runs; IP literals resolve to themselves."""
     loop = asyncio.new_event_loop()
     config = config_of(text)
     known = {"127.0.0.1": "127.0.0.1", "::1": "::1", **(addresses or {})}
-    runtime = compile_runtime(config, Reactor(loop, print), Shared(1, 1 << 20), known, open_log=LogWriter)
+    shared = shared or Shared(1, 1 << 20)
+    runtime = compile_runtime(config, Reactor(loop, print), shared, known, open_log=LogWriter)
     try:
         yield runtime
     finally:

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from lbd.observe.histogram import BOUNDS, SHOWN_BOUNDS, histogram_parts, histogram_rows
+from lbd.observe.histogram import BOUNDS, SHOWN_BOUNDS, histogram_parts
 from lbd.observe.log import KEPT, Log
+from lbd.observe.text import HistogramFamily
 
 
 def test_the_last_lines_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,8 +56,9 @@ def test_parts_are_the_rows_of_the_metrics() -> None:
     dice = random.Random(3)
     for _ in range(50):
         counts = [dice.choice([0, 0, 0, dice.randint(1, 9)]) for _ in BOUNDS]
-        rows, _ = histogram_rows([0.0, counts])
+        text = HistogramFamily("lbd_x", "X.").samples([], [0.0, counts]).decode()
+        rows = [float(line.split()[1]) for line in text.splitlines() if "_bucket{" in line]
         parts = histogram_parts([0.0, counts])
         assert len(SHOWN_BOUNDS) == len(rows) - 1 and parts == sorted(parts)
-        for index, (_, cumulative) in enumerate(rows):
+        for index, cumulative in enumerate(rows):
             assert sum(count for i, count in parts if i <= index) == cumulative
