@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import statistics
+import subprocess
 import threading
 import time
 import urllib.request
@@ -216,9 +218,76 @@ def metric(admin: int, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
 
+SCRAPED = {"clusters": 1000, "routes": 10_000, "hosts": 500}
+SCRAPED_AT = ("127.0.0.1", "127.0.0.2", "127.0.0.3")  # the endpoints of each cluster
+
+
+def scrape(stage: Stage) -> Found:
+    """/metrics of a large configuration: its CPU, and how long a client waited meanwhile at most."""
+    origin = Nginx(stage.nginx, stage.directory, stage.placement.origin, SCRAPED_AT)
+    stage.stack.callback(origin.stop)
+    with stage.configured(large(origin.port), "large") as (child, port, admin):
+        found: Found = {**SCRAPED, "target": 10.0}
+        page(admin)  # to warm up
+        resting = [longest_wait(port, lambda: time.sleep(1)) for _ in range(stage.rounds)]
+        before, sizes = sum(child.cpu()), list[int]()
+        for _ in range(stage.rounds):
+            sizes.append(len(page(admin)))
+        found["cpu_seconds"] = round((sum(child.cpu()) - before) / stage.rounds, 3)
+        found["megabytes"] = round(sizes[-1] / 1e6, 1)
+        waits = [longest_wait(port, lambda: page(admin)) for _ in range(stage.rounds)]
+        # of the best round: what else the machine does only makes one longer
+        found["longest_ms_resting"], found["longest_ms"] = min(resting), min(waits)
+        return found
+
+
+def large(origin: int) -> str:
+    """Listeners and clusters as SCRAPED says."""
+    clusters, hosts = SCRAPED["clusters"], SCRAPED["hosts"]
+    routes = "".join(
+        f"      - {{match: {{host: h{n % hosts}.test, path: /s{n // hosts}/*}}, cluster: c{n % clusters}}}\n"
+        for n in range(SCRAPED["routes"])
+    )
+    addresses = ", ".join(f"'{host}:{origin}'" for host in SCRAPED_AT)
+    members = "".join(f"  - {{name: c{n}, endpoints: [{addresses}]}}\n" for n in range(clusters))
+    listener = f"  - name: web\n    bind: '127.0.0.1:<port>'\n    routes:\n{routes}"
+    return f"listeners:\n{listener}      - {{cluster: c0}}\nclusters:\n{members}"
+
+
+def longest_wait(port: int, act: Callable[[], object]) -> float:
+    """Milliseconds of the slowest of the requests that a client makes, one after another, meanwhile."""
+    waits: list[float] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while not done.is_set():
+            began = time.perf_counter()
+            client.request("GET", "/small")
+            client.getresponse().read()
+            waits.append(time.perf_counter() - began)
+        client.close()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        act()
+    finally:
+        done.set()
+        thread.join()
+    return round(max(waits) * 1000, 1)
+
+
+def page(admin: int) -> bytes:
+    """/metrics, read by another process, so that the client that waits is not held up here."""
+    url = f"http://127.0.0.1:{admin}/metrics"
+    return subprocess.run(["curl", "-sS", "--fail", url], check=True, stdout=subprocess.PIPE).stdout
+
+
 WORKS: dict[str, Callable[[Stage], Found]] = {
     "policies": policies,
     "checks": checks,
     "kill": kill,
     "slow": slow,
+    "scrape": scrape,
 }

@@ -75,7 +75,9 @@ cdef str _kind(Downstream guest):
     if isinstance(guest, Http2Downstream):
         return "http2"
     if isinstance(guest, TunnelClient):
-        return "tcp" if (<TunnelClient> guest).tunnel is None or (<TunnelClient> guest).tunnel.exchange is None else "websocket"
+        if (<TunnelClient> guest).tunnel is None or (<TunnelClient> guest).tunnel.exchange is None:
+            return "tcp"
+        return "websocket"
     return "handshake"
 
 

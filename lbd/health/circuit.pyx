@@ -173,7 +173,8 @@ cdef int rule_of(Rule* rule, settings) except -1:
 
 cdef dict circuit_figures(const Circuit* circuit, const Rule* rule, uint64_t now):
     """For people. Times are seconds ago, or from now on: since (None while closed), last_failure (None: never),
-    retry_in (None unless open; below 0: with the next exchange). The ratio is None where it is not watched, or without results."""
+    retry_in (None unless open; below 0: with the next exchange). The ratio is None where it is not watched, or without
+    results."""
     cdef Circuit copy = circuit[0]
     cdef double failed = 0.0
     cdef double total = 0.0
