@@ -28,6 +28,14 @@ __all__ = ["ConfigError", "ConfigErrors", "load", "load_admin", "load_text"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 M = TypeVar("M", bound=BaseModel)
+
+
+class _AdminAlone(BaseModel):
+    """What load_admin reads of a configuration."""
+
+    admin: Admin | None = None
+
+
 _JOINED = ("listeners", "clusters", "tests")  # lists that several files of a directory may add to
 
 
@@ -49,10 +57,11 @@ def load_admin(path: str | Path, env: Mapping[str, str] | None = None) -> Admin 
     source = Path(path)
     files = _files(source) if source.is_dir() else [source]
     roots = [root for file in files if (root := document.parse(_read(file), str(file))) is not None]
-    found = [
-        value for root in roots if root.kind == "map" for key, value in root.pairs if key.text == "admin"
-    ]
-    return validated(Admin, found[0], [], os.environ if env is None else env) if found else None
+    alone = Node("map", str(path), 0, 0)
+    alone.pairs = [
+        pair for root in roots if root.kind == "map" for pair in root.pairs if pair[0].text == "admin"
+    ][:1]
+    return validated(_AdminAlone, alone, [], os.environ if env is None else env).admin
 
 
 def load_text(text: str, name: str = "<config>", env: Mapping[str, str] | None = None) -> Config:

@@ -108,7 +108,7 @@ cdef bint _is_misdirected(Downstream downstream, const Head* head):
     """Does the request's authority belong to another certificate than the connection (RFC 9110 7.4, 15.5.20)?"""
     cdef TlsStream stream = <TlsStream> downstream.stream
     cdef const char* name
-    if downstream.listener.tls.contexts < 2 or head.authority == NULL or stream is None:    # None: a rehearsal
+    if stream is None or head.authority == NULL or downstream.listener.tls.contexts < 2:    # None: a rehearsal
         return False
     name = stream.server_name()
     if name != NULL and head.host_len and strncmp(name, head.authority, head.host_len) == 0 and name[head.host_len] == 0:

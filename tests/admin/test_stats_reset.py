@@ -167,4 +167,5 @@ def test_counters_are_those_of_the_block(kind: str, origin: EchoOrigin) -> None:
 
 def _fields(shared: Shared, kind: str) -> set[str]:
     """Those of a record."""
-    return set(shared._read_one(kind, 0))  # type: ignore[attr-defined]
+    shared.learn({(kind, "x"): (0, 1 << 16)})
+    return set(shared.read(kind, "x"))

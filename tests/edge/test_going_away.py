@@ -199,7 +199,7 @@ class Crowd:
 def test_a_crowd_is_not_told_all_at_once() -> None:
     crowd = Crowd(30)
     assert asyncio.run(drain([crowd], Deadlines(60.0, 4.0, 60.0))) == 0  # type: ignore[list-item]
-    assert sum(crowd.told) == 30 and max(crowd.told) == 1
+    assert sum(crowd.told) == 30 and max(crowd.told) <= 2
     crowd = Crowd(30)
     assert asyncio.run(drain([crowd], Deadlines(60.0, 0.0, 60.0))) == 0  # type: ignore[list-item]
     assert crowd.told == [30]
