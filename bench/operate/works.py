@@ -134,7 +134,8 @@ def _start(stage: Stage, name: str, command: list[str], port: int) -> Child:
 
 def reload(admin: int) -> float:
     """Ask for it and wait; the seconds that it took. BenchError when it is refused."""
-    request = urllib.request.Request(f"http://127.0.0.1:{admin}/api/reload", method="POST")
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{admin}/api/reload", b"{}", kind, method="POST")
     before = time.monotonic()
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -261,7 +262,7 @@ def watching(stage: Stage) -> Found:
         f"clusters: [{{name: app, endpoints: ['127.0.0.1:{origin}']}}]\n"
     )
     off = f"recorder: off\naccess_log: off\n{rest}"
-    on = f"access_log: {{target: 'file:{stage.directory}/access.json', format: json}}\n{rest}"
+    on = f"access_log: {{to: '{stage.directory}/access.json', format: json}}\n{rest}"
     port = free_port()
     config = stage.directory / "proxy.conf"
     config.write_text(_filled(stage, PROXY, port, origin=origin))
