@@ -21,7 +21,6 @@ class Leaving:
 
     def add(self, listener: Listener, deadlines: Deadlines) -> None:
         """Close what is idle, let exchanges finish, cut what is left then."""
-        listener.start_drain()
         self.listeners[listener] = asyncio.create_task(self._drain(listener, deadlines))
 
     async def _drain(self, listener: Listener, deadlines: Deadlines) -> None:

@@ -136,9 +136,12 @@ cdef class Listener:
         return self.n_connections
 
     def start_drain(self):
-        """Exchanges that begin from now on end their connection; returns how many connections there are."""
+        """Exchanges that begin from now on end their connection; returns how many connections there are.
+        To say it again says nothing."""
         cdef void* at = self.first
         cdef Guest connection
+        if self.draining:
+            return self.n_connections
         self.draining = True
         while at != NULL:
             connection = <Guest> at
