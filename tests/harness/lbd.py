@@ -131,10 +131,13 @@ class Lbd:
             return True
         if not any(line.endswith(" INFO ready") for line in list(self.lines)):
             return False
-        for line in self.lines:
+        self._learn_ports()
+        return True
+
+    def _learn_ports(self) -> None:
+        for line in list(self.lines):
             if match := LISTENING.search(line):
                 self.ports.setdefault(match[1], (match[2].strip("[]"), int(match[3])))
-        return True
 
     def assert_clean(self) -> None:
         for defect in DEFECTS:
@@ -153,6 +156,8 @@ class Lbd:
     # talking to it
 
     def address(self, listener: str = "web") -> tuple[str, int]:
+        if listener not in self.ports:  # a reload made it: its line may come after the report
+            eventually(lambda: self._learn_ports() or listener in self.ports, f"listener {listener} listens")
         host, port = self.ports[listener]
         return ("127.0.0.1" if host in ("0.0.0.0", "", "*") else "::1" if host == "::" else host), port
 

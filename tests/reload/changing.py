@@ -35,7 +35,6 @@ class Changing(Lbd):
             self.write(config, **places)
         response = ask(self, "POST", "/api/reload", JSON)
         assert response.status == 200, response.body
-        self._is_ready_or_gone()  # finds out about listeners that are new
         report: dict[str, Any] = response.json()
         return report
 

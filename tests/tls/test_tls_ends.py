@@ -67,8 +67,8 @@ def test_half_close_of_a_tunnel(stage: Stage, version: ssl.TLSVersion, together:
         client.send(b"all that I have")
         with pytest.raises(ssl.SSLError, match="APPLICATION_DATA_AFTER_CLOSE_NOTIFY"):
             client.sock.unwrap()  # Python's way to say that the late answer came
-        eventually(lambda: stage.last.received == b"all that I have", "the endpoint has it")
-        assert stage.last.ended == "fin"
+        eventually(lambda: stage.last.ended == "fin", "the endpoint sees an end")
+        assert stage.last.received == b"all that I have"
 
 
 @pytest.mark.parametrize("politely", [True, False])
