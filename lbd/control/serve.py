@@ -30,6 +30,7 @@ from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
 EXIT_OK, EXIT_FAILURE = 0, 1
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def serve(config: schema.Config, *, reload_from: Path | None = None) -> int:
@@ -90,12 +91,13 @@ class _Daemon:
         watchdog.cancel()
         admin_listener.close(unlink=not self.is_replaced)
         await worker.stop()
+        _ignore_signals()
         self.log.info("stopped")
         return EXIT_OK
 
     def _handle_signals(self, worker: Worker, admin_listener: AdminListener) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        for number in STOPPING:
             loop.add_signal_handler(number, self._stop, number, worker)
         loop.add_signal_handler(signal.SIGUSR1, self._reopen, worker)
         loop.add_signal_handler(signal.SIGHUP, self._reload, worker)
@@ -162,6 +164,15 @@ class _Daemon:
         else:
             drain.cancel()
             self.log.warning("second signal: stopping at once")
+
+
+def _ignore_signals() -> None:
+    """From now on the process ends by itself, and well: the loop would leave signals to the kernel, which
+    ends it as a failure."""
+    loop = asyncio.get_running_loop()
+    for number in (*STOPPING, signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def worker_count(config: schema.Config) -> int:

@@ -53,6 +53,16 @@ def test_drain_finishes_the_exchange(number: signal.Signals) -> None:
         assert lbd.wait() == 0
 
 
+def test_signals_come_too_late_to_matter() -> None:
+    """Stopped is stopped: a service manager, or its user, that says so again does not make it a failure."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        with EchoOrigin() as origin, Lbd(CONFIG, origin=origin) as lbd:
+            lbd.signal(signal.SIGTERM)
+            eventually(lambda: lbd.lines[-1].endswith("INFO stopped"), "it has stopped")
+            lbd.signal(number)
+            assert lbd.wait() == 0, number
+
+
 def test_idle_connections_do_not_hold_up_the_end() -> None:
     with EchoOrigin() as origin, Lbd(CONFIG,
                                      origin=origin) as lbd, lbd.connect() as used, lbd.connect() as fresh:

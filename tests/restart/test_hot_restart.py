@@ -137,8 +137,10 @@ def test_health_is_handed_over() -> None:
         with Changing(config, one=one, two=two) as lbd:
             await_line(lbd, "endpoint app/two: down")
             checked = len(two.requests)
-            with replaced(lbd), lbd.connect() as client:
-                assert {body(client) for _ in range(6)} == {b"one"}
+            with replaced(lbd):
+                assert lbd.process.wait(4 * TIMEOUT) == 0  # until then it may accept as well
+                with lbd.connect() as client:
+                    assert {body(client) for _ in range(6)} == {b"one"}
                 assert len(two.requests) <= checked + 1
 
 
