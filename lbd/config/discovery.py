@@ -72,4 +72,6 @@ class Discover(Settings):
     file: FilePath | None = Field(
         default=None, description="YAML or JSON file with a list like `endpoints`; it is watched for changes."
     )
-    labels: dict[Identifier, Label] = Field(default={}, description="Labels of all endpoints that are found.")
+    labels: dict[Identifier, Label] = Field(
+        default_factory=dict, description="Labels of all endpoints that are found."
+    )

@@ -13,8 +13,8 @@ given themselves.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -32,16 +32,20 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_QUOTED = ("'", '"', "|", ">")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
+_TYPED = frozenset("~nNtTfF-+.0123456789")  # what begins with another character is text
 _TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "float", "bool", "null", "seq", "map")}
 
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it is written. `pairs` for mappings, `items` for lists, `text` for scalars."""
+    """A value and where it is written. `pairs` for mappings, `items` for lists, `text` for scalars.
+
+    There may be some hundred thousand: what a kind does not have is one empty tuple for all of them."""
 
     kind: str  # map, list or scalar
     file: str
@@ -49,8 +53,8 @@ class Node:
     column: int
     text: str = ""
     tag: str | None = None  # the type of a scalar, when it is quoted or tagged
-    items: list[Node] = field(default_factory=list)
-    pairs: list[tuple[Node, Node]] = field(default_factory=list)
+    items: Sequence[Node] = ()
+    pairs: Sequence[tuple[Node, Node]] = ()
     size: int = 1  # nodes in this tree, aliases expanded
 
     index: dict[str, tuple[Node, Node]] | None = None
@@ -69,6 +73,8 @@ class Node:
 
 def scalar_type(text: str) -> str:
     """The type of a plain scalar by the core schema."""
+    if text and text[0] not in _TYPED:
+        return "str"
     for name, pattern in (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT)):
         if pattern.fullmatch(text):
             return name
@@ -160,11 +166,11 @@ class _Builder:
         self.name = name
         self.anchors: dict[str, Node] = {}
         self.size = 0
-        self.events: Iterator[Any] = iter(yaml.parse(text, Loader=_LOADER))
+        self.next: Callable[[], Any] = _LOADER(text).get_event
 
     def build(self) -> Node | None:
         root = None
-        for event in self.events:
+        while not isinstance(event := self.next(), yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
                     raise self.error(event, "a second document begins here; a file holds one")
@@ -186,17 +192,19 @@ class _Builder:
     def node(self, event: Any, depth: int) -> Node:
         if depth > MAX_DEPTH:
             raise self.error(event, f"nested more than {MAX_DEPTH} levels deep")
-        if isinstance(event, yaml.AliasEvent):
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            node = self.scalar(event)
+        elif kind is yaml.AliasEvent:
             node = self.alias(event)
+            self.size += node.size - 1
+        elif kind is yaml.SequenceStartEvent:
+            node = self.sequence(event, depth)
         else:
-            node = self.fresh(event)
-            if node.kind == "list":
-                self.fill_list(node, depth)
-            elif node.kind == "map":
-                self.fill_map(node, depth)
-            if event.anchor is not None:
-                self.anchors[event.anchor] = node
-        self.size += 1 if not isinstance(event, yaml.AliasEvent) else node.size
+            node = self.mapping(event, depth)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
+        self.size += 1
         if self.size > MAX_NODES:
             raise self.error(event, f"more than {MAX_NODES} values, aliases expanded")
         return node
@@ -208,58 +216,66 @@ class _Builder:
             )
         return self.anchors[event.anchor]
 
-    def fresh(self, event: Any) -> Node:
-        tag = None
-        if event.tag is not None and event.tag != "!":
-            tag = _TAGS.get(event.tag)
-            if tag is None:
-                raise self.error(event, f"unknown tag {event.tag!r}")
-        where = (self.name, event.start_mark.line + 1, event.start_mark.column + 1)
-        if isinstance(event, yaml.ScalarEvent):
-            if tag in ("seq", "map"):
-                raise self.error(event, f"the tag says {tag}, but this is a single value")
-            quoted = event.style in ("'", '"', "|", ">") or event.tag == "!"
-            return Node("scalar", *where, text=event.value, tag=tag or ("str" if quoted else None))
-        kind = "list" if isinstance(event, yaml.SequenceStartEvent) else "map"
-        if tag not in (None, {"list": "seq", "map": "map"}[kind]):
-            raise self.error(event, f"the tag says {tag}, but this is a {kind}")
-        return Node(kind, *where)
+    def tag(self, event: Any) -> str | None:
+        if event.tag is None or event.tag == "!":
+            return None
+        tag = _TAGS.get(event.tag)
+        if tag is None:
+            raise self.error(event, f"unknown tag {event.tag!r}")
+        return tag
 
-    def fill_list(self, node: Node, depth: int) -> None:
-        for event in self.events:
-            if isinstance(event, yaml.SequenceEndEvent):
-                return
-            item = self.node(event, depth + 1)
-            node.items.append(item)
-            node.size += item.size
+    def scalar(self, event: Any) -> Node:
+        tag = self.tag(event)
+        if tag in ("seq", "map"):
+            raise self.error(event, f"the tag says {tag}, but this is a single value")
+        if tag is None and (event.style in _QUOTED or event.tag == "!"):
+            tag = "str"
+        mark = event.start_mark
+        return Node("scalar", self.name, mark.line + 1, mark.column + 1, event.value, tag)
 
-    def fill_map(self, node: Node, depth: int) -> None:
+    def sequence(self, event: Any, depth: int) -> Node:
+        if self.tag(event) not in (None, "seq"):
+            raise self.error(event, f"the tag says {self.tag(event)}, but this is a list")
+        items: list[Node] = []
+        size = 1
+        while type(inner := self.next()) is not yaml.SequenceEndEvent:
+            item = self.node(inner, depth + 1)
+            items.append(item)
+            size += item.size
+        mark = event.start_mark
+        return Node("list", self.name, mark.line + 1, mark.column + 1, items=items, size=size)
+
+    def mapping(self, event: Any, depth: int) -> Node:
+        if self.tag(event) not in (None, "map"):
+            raise self.error(event, f"the tag says {self.tag(event)}, but this is a map")
+        pairs: list[tuple[Node, Node]] = []
         merged: list[Node] = []
-        for event in self.events:
-            if isinstance(event, yaml.MappingEndEvent):
-                break
-            key = self.node(event, depth + 1)
+        while type(inner := self.next()) is not yaml.MappingEndEvent:
+            key = self.node(inner, depth + 1)
             if key.kind != "scalar":
-                raise self.error(event, "a key must be text")
-            value_event = next(self.events)
+                raise self.error(inner, "a key must be text")
+            value_event = self.next()
             value = self.node(value_event, depth + 1)
             if key.text == "<<" and key.tag is None:
                 merged += self.merge_sources(value_event, value)
             else:
-                node.pairs.append((key, value))
-                node.size += 1 + value.size
-        self.merge(node, merged)
+                pairs.append((key, value))
+        _merge(pairs, merged)
+        size = 1 + sum([1 + value.size for _, value in pairs])
+        mark = event.start_mark
+        return Node("map", self.name, mark.line + 1, mark.column + 1, pairs=pairs, size=size)
 
-    def merge_sources(self, event: Any, value: Node) -> list[Node]:
+    def merge_sources(self, event: Any, value: Node) -> Sequence[Node]:
         sources = value.items if value.kind == "list" else [value]
         if any(source.kind != "map" for source in sources):
             raise self.error(event, "'<<' merges mappings; give an alias of a mapping, or a list of such")
         return sources
 
-    def merge(self, node: Node, sources: list[Node]) -> None:
-        own = {key.text for key, _ in node.pairs}
-        for source in sources:
-            added = [(key, value) for key, value in source.pairs if key.text not in own]
-            node.pairs += added
-            node.size += sum(1 + value.size for _, value in added)
-            own.update(key.text for key, _ in added)
+
+def _merge(pairs: list[tuple[Node, Node]], sources: Sequence[Node]) -> None:
+    """Settings of the sources that are not given themselves."""
+    own = {key.text for key, _ in pairs} if sources else set()
+    for source in sources:
+        added = [(key, value) for key, value in source.pairs if key.text not in own]
+        pairs += added
+        own.update(key.text for key, _ in added)

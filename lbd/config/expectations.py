@@ -57,7 +57,7 @@ class AskedRequest(Settings):
         Annotated[str, PlainValidator(_parse_target), WithJsonSchema({"type": "string", "pattern": "^[/*]"})]
         | None
     ) = Field(default=None, description="Path and query, in place of `url`; `/` when absent.")
-    headers: dict[FieldName, FieldValue] = Field(default={}, description="Header fields.")
+    headers: dict[FieldName, FieldValue] = Field(default_factory=dict, description="Header fields.")
     client: Annotated[str, PlainValidator(parse_client), WithJsonSchema({"type": "string"})] = Field(
         default="127.0.0.1", description="IP address that it comes from."
     )
@@ -91,9 +91,11 @@ class Expected(Settings):
     status: Annotated[Integer, Field(ge=200, le=599)] | None = Field(
         default=None, description="Status of an answer by lbd itself: fixed, redirect or refusal."
     )
-    captures: dict[Identifier, str] = Field(default={}, description="What the path of the route captures.")
+    captures: dict[Identifier, str] = Field(
+        default_factory=dict, description="What the path of the route captures."
+    )
     labels: dict[Identifier, Label] = Field(
-        default={}, description="Labels that the route wants of endpoints (`endpoint_labels`)."
+        default_factory=dict, description="Labels that the route wants of endpoints (`endpoint_labels`)."
     )
 
 

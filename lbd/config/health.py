@@ -72,7 +72,7 @@ class HealthCheck(Settings):
         default=None, description="Host of the request; the cluster's `host` or the endpoint's address."
     )
     headers: RequestFields = Field(
-        default={}, description="Further header fields, such as credentials."
+        default_factory=dict, description="Further header fields, such as credentials."
     )
     expect: Expect = Field(default=Expect(), description="What the answer must be like, for http.")
     service: Annotated[str, Field(max_length=256)] = Field(

@@ -121,7 +121,7 @@ def _check_root(root: Node, errors: list[ConfigError]) -> bool:
 
 def _join(roots: list[Node], errors: list[ConfigError]) -> Node:
     """One root of all files: lists of listeners, clusters, tests add up; anything else may be given once."""
-    joined = Node("map", roots[0].file, roots[0].line, roots[0].column)
+    pairs: list[tuple[Node, Node]] = []
     given: dict[str, tuple[Node, Node]] = {}
     for root in roots:
         if not _check_root(root, errors):
@@ -129,15 +129,15 @@ def _join(roots: list[Node], errors: list[ConfigError]) -> Node:
         for key, value in root.pairs:
             first, before = given.setdefault(key.text, (key, _copy(value)))
             if first is key:
-                joined.pairs.append((key, before))
+                pairs.append((key, before))
             elif first.file == key.file:
-                joined.pairs.append((key, value))  # twice in one file: _Reader reports it
+                pairs.append((key, value))  # twice in one file: _Reader reports it
             elif key.text in _JOINED and before.kind == value.kind == "list":
-                before.items += value.items
+                before.items = [*before.items, *value.items]
             else:
                 message = f"already given at {first.file}:{first.line}:{first.column}"
                 errors.append(ConfigError(key.file, key.line, key.column, key.text, message))
-    return joined
+    return Node("map", roots[0].file, roots[0].line, roots[0].column, pairs=pairs)
 
 
 def _copy(node: Node) -> Node:
@@ -166,7 +166,7 @@ def _build(root: Node, errors: list[ConfigError], env: Mapping[str, str] | None)
 def validated(model: type[M], root: Node, errors: list[ConfigError], env: Mapping[str, str]) -> M:
     """The model of a tree of nodes; ConfigErrors, `errors` among them, each at the place of its node."""
     reader = _Reader(root, env, errors)
-    data = reader.plain(root, ())
+    data = reader.read()
     try:
         made = model.model_validate(data)
     except ValidationError as error:
@@ -187,31 +187,57 @@ class _Reader:
         self.errors = errors
         self.bad: set[Location] = set()
 
+        self.is_sound = True
+
     def is_known_bad(self, location: Location) -> bool:
         return location in self.bad
 
-    def plain(self, node: Node, at: Location) -> Any:
+    def read(self) -> Any:
+        data = self.plain(self.root)
+        if not self.is_sound:
+            self.complain(self.root, ())
+        return data
+
+    def plain(self, node: Node) -> Any:
         if node.kind == "list":
-            return [self.plain(item, (*at, index)) for index, item in enumerate(node.items)]
+            return [self.plain(item) for item in node.items]
         if node.kind == "map":
-            return self.mapping(node, at)
+            data = {key.text: self.plain(value) for key, value in node.pairs}
+            if len(data) != len(node.pairs):  # the first one counts, of those that are given twice
+                self.is_sound = False
+                data.update((key.text, self.plain(value)) for key, value in reversed(node.pairs))
+            return data
         try:
-            text = expand(node.text, self.env)
-            return document.scalar_value(text, node.tag or document.scalar_type(text))
-        except ValueError as error:
-            self.bad.add(at)
-            self.errors.append(error_at(self.root, at, str(error)))
+            return self.scalar(node)
+        except ValueError:
+            self.is_sound = False
             return None
 
-    def mapping(self, node: Node, at: Location) -> dict[str, Any]:
-        data: dict[str, Any] = {}
+    def scalar(self, node: Node) -> Any:
+        text = expand(node.text, self.env)
+        return document.scalar_value(text, node.tag or document.scalar_type(text))
+
+    def complain(self, node: Node, at: Location) -> None:
+        """Of everything below that cannot be read; apart from `plain`, as almost nobody needs locations."""
+        if node.kind == "list":
+            for index, item in enumerate(node.items):
+                self.complain(item, (*at, index))
+        elif node.kind == "map":
+            self.complain_of_keys(node, at)
+        else:
+            try:
+                self.scalar(node)
+            except ValueError as error:
+                self.bad.add(at)
+                self.errors.append(error_at(self.root, at, str(error)))
+
+    def complain_of_keys(self, node: Node, at: Location) -> None:
         seen: dict[str, Node] = {}
         for key, value in node.pairs:
             first = seen.setdefault(key.text, key)
-            if first is not key:
-                path = path_of(self.root, (*at, key.text))
-                message = f"given twice; first at line {first.line}, column {first.column}"
-                self.errors.append(ConfigError(key.file, key.line, key.column, path, message))
-            else:
-                data[key.text] = self.plain(value, (*at, key.text))
-        return data
+            if first is key:
+                self.complain(value, (*at, key.text))
+                continue
+            path = path_of(self.root, (*at, key.text))
+            message = f"given twice; first at line {first.line}, column {first.column}"
+            self.errors.append(ConfigError(key.file, key.line, key.column, path, message))

@@ -138,7 +138,7 @@ class Tracing(Settings):
         description="Send endpoints X-Trace-ID, X-Span-ID, X-Parent-Span-ID and X-Route-Name, too.",
     )
     headers: RequestFields = Field(
-        default={}, description="Further header fields for the collector, such as credentials."
+        default_factory=dict, description="Further header fields for the collector, such as credentials."
     )
     timeout: PositiveDuration = Field(default=10.0, description="For the collector.")
     compression: Literal["gzip", "none"] = Field(default="gzip", description="Of what is sent to it.")
@@ -149,7 +149,7 @@ class Tracing(Settings):
         default="lbd", description="`service.name` of the spans."
     )
     resource: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
-        default={}, description="Further attributes of the resource, such as service.namespace."
+        default_factory=dict, description="Further attributes of the resource, such as service.namespace."
     )
 
 

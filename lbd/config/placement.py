@@ -17,7 +17,7 @@ class Zones(Settings):
         default=True, description="As much as its health allows goes to lbd's own zone (top-level `zone`)."
     )
     shares: dict[Identifier, Percentage] = Field(
-        default={}, description="Capacity by zone; the weight of its endpoints when absent."
+        default_factory=dict, description="Capacity by zone; the weight of its endpoints when absent."
     )
     penalty: Annotated[float, Field(ge=1, le=100)] = Field(
         default=1.0, description="Capacities of other zones than lbd's own are divided by it."

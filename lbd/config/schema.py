@@ -199,11 +199,15 @@ class Match(Settings):
     )
     method: Methods = Field(default=(), description="Request method.")
     header: dict[FieldName, ValuePatterns] = Field(
-        default={},
+        default_factory=dict,
         description="Header fields: name to glob, list of globs, true (present) or false (absent).",
     )
-    query: dict[QueryName, ValuePatterns] = Field(default={}, description="Query parameters, like `header`.")
-    cookie: dict[CookieName, ValuePatterns] = Field(default={}, description="Cookies, like `header`.")
+    query: dict[QueryName, ValuePatterns] = Field(
+        default_factory=dict, description="Query parameters, like `header`."
+    )
+    cookie: dict[CookieName, ValuePatterns] = Field(
+        default_factory=dict, description="Cookies, like `header`."
+    )
     source: Networks = Field(default=(), description="IP address or network of the client.")
     client_certificate: MatchClientCertificate | None = Field(
         default=None, description="Verified certificate of the client."
@@ -218,7 +222,7 @@ class Respond(Settings):
 
     status: Annotated[Integer, Field(ge=200, le=599)] = Field(default=200, description="Status code.")
     headers: dict[ResponseFieldName, FieldValue] = Field(
-        default={}, description="Header fields of the answer."
+        default_factory=dict, description="Header fields of the answer."
     )
     body: str = Field(default="", description="Body of the answer.")
 
@@ -242,7 +246,7 @@ class Route(Settings):
         default="normal", description="Who waits, and who is refused, when a cluster is overloaded."
     )
     endpoint_labels: dict[Identifier, Label] = Field(
-        default={}, description="Only endpoints with all of these labels serve; without any: 503."
+        default_factory=dict, description="Only endpoints with all of these labels serve; without any: 503."
     )
 
 
@@ -311,7 +315,9 @@ class Endpoint(Settings):
     weight: Annotated[Integer, Field(ge=0, le=65535)] = Field(
         default=1, description="Share of the requests; 0 gets none."
     )
-    labels: dict[Identifier, Label] = Field(default={}, description="Free labels such as zone or version.")
+    labels: dict[Identifier, Label] = Field(
+        default_factory=dict, description="Free labels such as zone or version."
+    )
     name: Identifier | None = Field(
         default=None, description="Name in logs and metrics; the address when absent."
     )

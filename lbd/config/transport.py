@@ -28,6 +28,23 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Equal settings are equal bytes, in any process: the order of a set would differ."""
+        given = sorted(self.__pydantic_fields_set__)
+        return _restored, (type(self), self.__dict__, given, self.__pydantic_private__)
+
+
+def _restored(
+    kind: type[Settings], values: dict[str, Any], given: list[str], private: dict[str, Any] | None
+) -> Settings:
+    made = kind.__new__(kind)
+    setting = object.__setattr__  # they are frozen
+    setting(made, "__dict__", values)
+    setting(made, "__pydantic_fields_set__", set(given))
+    setting(made, "__pydantic_extra__", None)
+    setting(made, "__pydantic_private__", private)
+    return made
+
 
 def _read_switch(value: Any) -> Any:
     """`true` for the defaults, `false` for nothing."""

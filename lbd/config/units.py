@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -370,12 +372,12 @@ def is_local(address: str) -> bool:
 
 
 def is_ip(host: str) -> bool:
-    """Whether it is an IP literal, without brackets."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return "%" not in host  # a scope id is no part of a portable configuration
+    """Whether it is an IP literal, without brackets and without a scope id."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError, ValueError):
+            socket.inet_pton(family, host)
+            return True
+    return False
 
 
 def parse_status_range(value: object) -> tuple[int, int]:
