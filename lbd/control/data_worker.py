@@ -21,7 +21,6 @@ from typing import Any
 
 import uvloop
 
-from lbd.config.secrets import secrets_of
 from lbd.config.units import split_address
 from lbd.control.channel import Channel
 from lbd.control.compile import Compiled, Place, Runtime, compile_steps
@@ -30,10 +29,10 @@ from lbd.control.descriptors import share_of_clients
 from lbd.control.draining import Deadlines, drain
 from lbd.control.leaving import Leaving
 from lbd.control.listening import Listening
-from lbd.control.loading import put_together
 from lbd.control.observing import Observing
 from lbd.control.orders import Orders, Told
-from lbd.control.steps import unhurried
+from lbd.control.pieces import Known, put_together
+from lbd.control.steps import Steps, unhurried
 from lbd.control.tls import rotate_tickets
 from lbd.discovery.member import Member
 from lbd.discovery.membership import Membership
@@ -63,6 +62,7 @@ class DataWorker:
         self.observing = Observing(self.log)
         self.runtime: Runtime | None = None
         self.memberships: dict[str, Membership] = {}
+        self.pieces: Known = {}  # of the configuration told last
         self.known: dict[str, str] = {}  # host -> address, as the supervisor knows it
         self.coming: Compiled | None = None
         self.over = asyncio.Event()
@@ -125,9 +125,10 @@ class DataWorker:
         gc.disable()
         self.shared.learn(orders.places)
         self._note_addresses(orders.members)
-        config = await unhurried(put_together(orders.pieces))
+        whole = await unhurried(put_together(orders.pieces, self.pieces))
+        config, self.pieces = whole.config, whole.known
         self.log.form = config.log.format
-        self.log.hide(secrets_of(config))
+        self.log.hide(whole.secrets)
         steps = compile_steps(config, self.runtime, self.place, self.known, time.time())
         self.coming = await unhurried(steps)
         self.channel.send("prepared")
@@ -149,7 +150,7 @@ class DataWorker:
             self._install(runtime, compiled, name, entries)
         await unhurried(compiled.adopt())
         self.runtime = runtime
-        self._follow_members(compiled, orders.members)
+        await unhurried(self._follow_members(compiled, orders.members))
         sockets = {
             address: [socket.socket(fileno=one)]
             for address, one in zip(orders.addresses, descriptors, strict=not orders.has_recorder)
@@ -233,7 +234,7 @@ class DataWorker:
         if tls is not None:
             tls.install(entries)
 
-    def _follow_members(self, compiled: Compiled, members: dict[str, Told]) -> None:
+    def _follow_members(self, compiled: Compiled, members: dict[str, Told]) -> Steps[None]:
         runtime = compiled.runtime
         for name in [name for name in self.memberships if name not in runtime.clusters]:
             self.memberships.pop(name).leave()
@@ -249,6 +250,7 @@ class DataWorker:
                 cluster.on_change = self._on_change
             if name in members:
                 self._settle(name, members[name])
+            yield
 
     def _settle(self, name: str, told: Told) -> None:
         assert self.runtime is not None

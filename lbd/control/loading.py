@@ -1,139 +1,78 @@
 """Loading a configuration in a process of its own, so that the loop serves clients meanwhile.
 
-    load_aside(path) -> Loaded, or ConfigErrors
-    put_together(pieces) -> Config, in as many steps
-
-Reading and checking ten thousand routes takes a second of CPU. The child does that, runs the tests that the
-configuration has, and sends the result in pieces that are small enough to be taken in between two rounds of
-the loop. It is this module run as a program; what it sends is trusted as far as lbd's own code is.
+Reading and checking ten thousand routes takes a second of CPU, and importing what does that a third of one.
+So the process stays for a while after it was used: who changes one thing often changes another.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import io
 import os
-import pickle
-import struct
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from asyncio.subprocess import Process
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from lbd.config import schema
-from lbd.config.errors import ConfigErrors
-from lbd.control.steps import Steps, unhurried
+from lbd.control.pieces import SIZE
 
-PIECE = 25  # routes or clusters
-SECONDS = 60.0
+PROGRAM = "lbd.control.load_process"
+SECONDS = 60.0  # for one configuration
+IDLE_SECONDS = 30.0
+LIMIT = 1 << 20  # bytes that are read at a time
 
 
 class LoadFailed(Exception):
     """The process that loads could not do its work; str() says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """pieces: the same as bytes, for other processes."""
+class Loading:
+    """One configuration at a time."""
 
-    config: schema.Config
-    pieces: bytes
+    def __init__(self) -> None:
+        self._process: Process | None = None
+        self._ending: asyncio.TimerHandle | None = None
 
+    async def load(self, path: Path) -> bytes:
+        """The configuration of a file or directory, or what is wrong with it, for put_together. LoadFailed,
+        OSError."""
+        if self._ending is not None:
+            self._ending.cancel()
+        process = self._process
+        if process is None or process.returncode is not None:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", PROGRAM),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=LIMIT,
+            )
+        try:
+            async with asyncio.timeout(SECONDS):
+                pieces = await self._asked(process, path)
+        except TimeoutError:
+            self.stop()
+            raise LoadFailed(f"loading {path} takes more than {SECONDS:g} s") from None
+        except BaseException:
+            self.stop()
+            raise
+        self._ending = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.stop)
+        return pieces
 
-async def load_aside(path: Path) -> Loaded:
-    """The configuration of a file or directory. ConfigErrors; LoadFailed."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, os.fspath(path)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(SECONDS):
-            said, problem = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise LoadFailed(f"loading {path} takes more than {SECONDS:g} s") from None
-    except asyncio.CancelledError:
-        process.kill()
-        raise
-    if process.returncode != 0:
-        last = problem.decode(errors="replace").strip().splitlines()[-1:]
-        raise LoadFailed(f"loading {path} failed with {process.returncode}: {''.join(last)}")
-    return Loaded(await unhurried(put_together(said)), said)
+    async def _asked(self, process: Process, path: Path) -> bytes:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        name = os.fsencode(path)
+        process.stdin.write(SIZE.pack(len(name)) + name)
+        try:
+            (size,) = SIZE.unpack(await process.stdout.readexactly(SIZE.size))
+            return await process.stdout.readexactly(size)
+        except asyncio.IncompleteReadError:
+            problem = (await process.stderr.read()).decode(errors="replace").strip().splitlines()[-1:]
+            code = await process.wait()
+            raise LoadFailed(f"loading {path} failed with {code}: {''.join(problem)}") from None
 
-
-def taken_apart(config: schema.Config) -> bytes:
-    """As bytes, for put_together."""
-    out = io.BytesIO()
-    _send_config(out, config)
-    return out.getvalue()
-
-
-def put_together(said: bytes) -> Steps[schema.Config]:
-    """What a process that loads has said, or taken_apart."""
-    pieces = _pieces(said)
-    first = pickle.loads(next(pieces))
-    if isinstance(first, ConfigErrors):
-        raise first
-    config: schema.Config = first
-    listeners, clusters = [], []
-    routes: list[schema.Route] = []
-    for piece in pieces:
-        kind, items = pickle.loads(piece)
-        if kind == "routes":
-            routes += items
-        elif kind == "listener":
-            listeners.append(items.model_copy(update={"routes": tuple(routes)}))
-            routes = []
-        else:
-            clusters += items
-        yield
-    return config.model_copy(update={"listeners": tuple(listeners), "clusters": tuple(clusters)})
-
-
-def _pieces(said: bytes) -> Iterator[memoryview]:
-    view, at = memoryview(said), 0
-    while at < len(view):
-        (size,) = struct.unpack_from("<I", view, at)
-        yield view[at + 4 : at + 4 + size]
-        at += 4 + size
-
-
-def _send(out: BinaryIO, what: Any) -> None:
-    piece = pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
-    out.write(struct.pack("<I", len(piece)) + piece)
-
-
-def _send_config(out: BinaryIO, config: schema.Config) -> None:
-    _send(out, config.model_copy(update={"listeners": (), "clusters": ()}))
-    for listener in config.listeners:
-        for at in range(0, len(listener.routes), PIECE):
-            _send(out, ("routes", listener.routes[at : at + PIECE]))
-        _send(out, ("listener", listener.model_copy(update={"routes": ()})))
-    for at in range(0, len(config.clusters), PIECE):
-        _send(out, ("clusters", config.clusters[at : at + PIECE]))
-
-
-def _main() -> None:
-    from lbd.config.loader import load
-    from lbd.control.config_tests import raise_failed
-
-    gc.disable()  # a process that ends soon
-    out = sys.stdout.buffer
-    try:
-        config = load(Path(sys.argv[1]))
-        raise_failed(config)
-    except ConfigErrors as errors:
-        _send(out, errors)
-    else:
-        _send_config(out, config)
-    out.flush()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    _main()
+    def stop(self) -> None:
+        """Let go of the process, whatever it does."""
+        if self._ending is not None:
+            self._ending.cancel()
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()

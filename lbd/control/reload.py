@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 from lbd.config import schema
 from lbd.config.errors import ConfigErrors
-from lbd.config.secrets import secrets_of
 from lbd.control import systemd
 from lbd.control.admin_listener import AdminListener
 from lbd.control.certs.offloop import off_loop
 from lbd.control.compile import Compiled, Runtime, compile_steps
 from lbd.control.draining import Deadlines
 from lbd.control.listening import Address, Sockets, discard
-from lbd.control.loading import Loaded, LoadFailed, load_aside
+from lbd.control.loading import LoadFailed, Loading
+from lbd.control.pieces import Known, Whole, known_of, put_together
 from lbd.control.steps import Steps, unhurried
 from lbd.control.worker import START_FAILURES, Worker, make_keeper
 from lbd.engine.accesslog import LogWriter
@@ -79,6 +79,8 @@ class Reloader:
         self._admin = admin
         self._path = path
         self._turn = asyncio.Lock()
+        self._loading = Loading()
+        self._known: Known | None = None  # pieces of the running configuration
         self.counts = {"ok": 0, "failed": 0}
         self.last_ok = True
         self.last_change = time.time()
@@ -121,28 +123,45 @@ class Reloader:
     async def _reload(self) -> Report:
         began = time.monotonic()
         try:
-            loaded = await load_aside(self._path)
-        except (ConfigErrors, LoadFailed, OSError) as error:
+            pieces = await self._loading.load(self._path)
+        except (LoadFailed, OSError) as error:
             raise Refused(str(error)) from error
         gc.collect()  # little: what was there at the start is frozen
         gc.disable()  # what is made now stays; to look at it again and again would hold up the loop
         try:
+            whole = await self._whole(pieces)
             before = self._worker.runtime
             assert before is not None
-            coming = await self._prepare(loaded, before)
-            return await self._adopt(coming, before, began)
+            coming = await self._prepare(whole, pieces, before)
+            report = await self._adopt(coming, before, began)
+            self._known = whole.known
+            return report
         finally:
             gc.freeze()
             gc.enable()
 
-    async def _prepare(self, loaded: Loaded, before: Runtime) -> _Coming:
+    def stop(self) -> None:
+        """No more reloads."""
+        self._loading.stop()
+
+    async def _whole(self, pieces: bytes) -> Whole:
+        """What was loaded. Refused, for errors of the configuration."""
+        if self._known is None:
+            self._known = await unhurried(known_of(self._worker.config))
+        try:
+            return await unhurried(put_together(pieces, self._known))
+        except ConfigErrors as errors:
+            raise Refused(str(errors)) from errors
+
+    async def _prepare(self, whole: Whole, pieces: bytes, before: Runtime) -> _Coming:
         """All that may fail. Refused, and then all is as it was."""
-        config = loaded.config
-        coming = _Coming(config, loaded.pieces)
+        config = whole.config
+        coming = _Coming(config, whole.secrets, pieces)
         worker = self._worker
         try:
             _check_fixed(before.config, config)
-            addresses = await worker.discovery.prepare(config)
+            await unhurried(worker.discovery.want(config))
+            addresses = await worker.discovery.addresses_of(config)
             steps = compile_steps(config, before, worker.place, addresses, time.time())
             coming.compiled = await unhurried(steps)
             if _certificates(before.config) != _certificates(config):
@@ -154,7 +173,7 @@ class Reloader:
             coming.admin = self._admin.prepare(config.admin)
             coming.audit = worker.audit.prepare(coming.audit_log)
             if worker.fleet is not None:
-                await worker.fleet.prepare(loaded.pieces)
+                await worker.fleet.prepare(pieces)
         except FAILURES as error:
             coming.discard()
             worker.observing.settle(before.log_writers)
@@ -175,14 +194,14 @@ class Reloader:
         if config.log != before.config.log:  # else what was set at run time stands
             worker.set_log_level(config.log.level)
         worker.log.form = config.log.format
-        worker.log.hide(secrets_of(config))
+        worker.log.hide(coming.secrets)
         worker.take_over(compiled)
         worker.listening.adopt(config, runtime.listeners, coming.sockets)
         await self._adopt_certificates(coming, before, report)
         await self._admin.adopt(config.admin, coming.admin)
         worker.audit.adopt(coming.audit_log, coming.audit)
         await unhurried(worker.discovery.follow(config, runtime.clusters, runtime.makers))
-        worker.follow_again((*compiled.new_clusters, *compiled.clusters), before)
+        await unhurried(worker.follow_again((*compiled.new_clusters, *compiled.clusters), before))
         if worker.fleet is not None:
             kept = await worker.fleet.adopt(coming.pieces)
             report = replace(report, kept_connections=kept)
@@ -218,7 +237,8 @@ class _Coming:
     """What has been made for a configuration that is not in force yet."""
 
     config: schema.Config
-    pieces: bytes  # the same, for other processes
+    secrets: list[str]
+    pieces: bytes  # the configuration, for other processes
     compiled: Compiled | None = None
     keeper: CertificateKeeper | None = None
     sockets: Sockets = field(default_factory=dict)

@@ -28,11 +28,11 @@ from lbd.control.fleet import Fleet, TlsOfAll, WorkersFailed
 from lbd.control.inheritance import Inheritance
 from lbd.control.leaving import Leaving
 from lbd.control.listening import HeldSockets, Listening, discard
-from lbd.control.loading import taken_apart
 from lbd.control.observing import Observing
+from lbd.control.pieces import taken_apart
 from lbd.control.privileges import Identity, PrivilegesKept, drop
 from lbd.control.sockets import BindError
-from lbd.control.steps import finish
+from lbd.control.steps import Steps, finish
 from lbd.control.tls import TlsSettingError, rotate_tickets
 from lbd.discovery.discovery import Discovery
 from lbd.engine.cluster import Cluster
@@ -307,7 +307,7 @@ class Worker:
     def _on_connect_failed(self, cluster: str, endpoint: str) -> None:
         self.discovery.on_connect_failed(cluster, endpoint)
 
-    def follow_again(self, names: Iterable[str], before: Runtime) -> None:
+    def follow_again(self, names: Iterable[str], before: Runtime) -> Steps[None]:
         """Clusters that a reload has brought or changed."""
         assert self.runtime is not None
         for name in names:
@@ -320,6 +320,7 @@ class Worker:
                     endpoint.set_health("unknown")
                 cluster.changed()
             self._follow(cluster)
+            yield
 
     def _watch_endpoint(self, cluster: Cluster, endpoint: Endpoint) -> None:
         endpoint.pool.on_problem = partial(self._on_tls_problem, f"{cluster.name}/{endpoint.name}")
@@ -380,6 +381,8 @@ class Worker:
         """Let go of everything; what is still open is closed by the kernel."""
         if self._rotating is not None:
             self._rotating.cancel()
+        if self.reloader is not None:
+            self.reloader.stop()
         self.states.stop()
         await self.discovery.stop()
         if self.keeper is not None:

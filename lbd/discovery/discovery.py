@@ -2,8 +2,8 @@
 
     begin (ask, wait a little) -> compile with what is known -> attach (changes reach the clusters) -> stop
 
-A reload does the same for what has changed: prepare -> compile -> follow (or forget, when it is refused).
-What has not changed goes on, with all that is known.
+A reload does the same for what has changed: want, addresses_of -> compile -> follow (or forget, when it is
+refused). What has not changed goes on, with all that is known.
 
 A name that does not resolve, a name server that is silent and a file that is not there delay the start by
 START_SECONDS at most, and stop nothing.
@@ -59,22 +59,28 @@ class Discovery:
 
     async def begin(self, seconds: float = START_SECONDS) -> dict[str, str]:
         """Ask for everything at once; the hosts that are known within `seconds`, with their addresses."""
-        return await self.prepare(self._config, seconds, "starting")
+        for _ in self.want(self._config):
+            pass
+        return await self.addresses_of(self._config, seconds, "starting")
 
-    async def prepare(
-        self, config: schema.Config, seconds: float = START_SECONDS, what: str = "reloading"
-    ) -> dict[str, str]:
-        """Ask for what this configuration has and the present one has not; otherwise as `begin`."""
+    def want(self, config: schema.Config) -> Generator[None, None, None]:
+        """Ask for what this configuration has and the present one has not. A cluster at a time."""
         known = {name: one for name, one in self._settings.items() if name in self._memberships}
         for cluster in config.clusters:
             before = known.get(cluster.name)
-            if before == cluster:
+            if before is cluster or before == cluster:
                 continue
             for endpoint in cluster.endpoints:
                 if self.names.want(endpoint.address, cluster.name) is not None:
                     self._count_from_zero(cluster.name, NAME)
             if cluster.discover is not None and (before is None or before.discover != cluster.discover):
                 self._coming[cluster.name] = self._watch(cluster.name, cluster.discover)
+            yield
+
+    async def addresses_of(
+        self, config: schema.Config, seconds: float = START_SECONDS, what: str = "reloading"
+    ) -> dict[str, str]:
+        """What was wanted: the hosts that are known within `seconds`, with their addresses."""
         try:
             async with asyncio.timeout(seconds):
                 await self._all_looked()

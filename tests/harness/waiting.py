@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 SLOW = float(os.environ.get("LBD_TEST_SLOW", "1"))
@@ -26,3 +27,11 @@ def eventually(condition: Callable[[], T], what: str = "", timeout: float = TIME
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout:.1f} s: {what or condition}; last value {value!r}")
         time.sleep(0.005)
+
+
+def is_over(pid: int) -> bool:
+    """Our children's children stay as zombies until somebody waits for them."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except OSError:
+        return True

@@ -18,7 +18,7 @@ from edge.test_going_away import ASK, AWAY, SWITCH, frame
 from harness.http_origin import Answer, HttpOrigin, Seen
 from harness.messages import get
 from harness.origin import Connection, Origin, recv_request, send
-from harness.waiting import TIMEOUT, eventually
+from harness.waiting import TIMEOUT, eventually, is_over
 from health.watching import Named, await_line
 from reload.changing import Changing, body
 from workers.several import Several
@@ -43,7 +43,7 @@ def replaced(lbd: Changing) -> Iterator[int]:
         yield pid
     finally:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-        eventually(lambda: not Path(f"/proc/{pid}").exists() or is_over(pid), "it has ended")
+        eventually(lambda: is_over(pid), "it has ended")
         os.close(descriptor)
 
 
@@ -55,14 +55,6 @@ def echo_bytes(connection: Connection) -> None:
 def fresh_body(lbd: Changing) -> bytes:
     with lbd.connect() as client:
         return body(client)
-
-
-def is_over(pid: int) -> bool:
-    """Our children's children stay as zombies until somebody waits for them."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
-    except OSError:
-        return True
 
 
 @pytest.mark.parametrize("kind", [Changing, Several])

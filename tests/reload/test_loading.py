@@ -1,0 +1,94 @@
+"""The process that loads configurations, and the pieces in which they arrive."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from harness.waiting import eventually, is_over
+from reload.changing import Changing, body
+
+from lbd.config import schema
+from lbd.config.loader import load_text
+from lbd.control.pieces import known_of, put_together, taken_apart
+from lbd.control.steps import finish
+
+FIXED = 'listeners: [{name: web, bind: "127.0.0.1:0", routes: [{respond: {body: "<text>"}}]}]'
+LARGE = """
+listeners:
+  - name: web
+    bind: "127.0.0.1:0"
+    routes:
+<routes>
+clusters:
+<clusters>
+"""
+
+
+def large(changed: int | None = None, more: int = 0) -> str:
+    """One of its clusters is another; further routes stand before all others."""
+    routes = [f"more{n}" for n in range(more)] + [f"r{n}" for n in range(400)]
+    clusters = [f"  - {{name: c{n}, endpoints: ['127.0.0.1:{1 + (n == changed)}']}}" for n in range(300)]
+    text = LARGE.replace("<clusters>", "\n".join(clusters))
+    lines = [f"      - {{name: {name}, match: {{path: /{name}}}, cluster: c1}}" for name in routes]
+    return text.replace("<routes>", "\n".join(lines))
+
+
+def loaders(lbd: Changing) -> list[int]:
+    pid = lbd.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in children if "load_process" in Path(f"/proc/{one}/cmdline").read_text()]
+
+
+def test_it_stays_for_the_next_reload() -> None:
+    with Changing(FIXED, text="one") as lbd:
+        assert loaders(lbd) == []
+        lbd.reload(FIXED, text="two")
+        (pid,) = loaders(lbd)
+        assert "listeners" in lbd.refused("listeners: 7")
+        lbd.reload(FIXED, text="three")
+        assert loaders(lbd) == [pid]
+        with lbd.connect() as client:
+            assert body(client) == b"three"
+    eventually(lambda: is_over(pid), "it ends with lbd")
+
+
+def test_one_that_dies_is_replaced() -> None:
+    with Changing(FIXED, text="one") as lbd:
+        lbd.reload(FIXED, text="two")
+        (pid,) = loaders(lbd)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: is_over(pid), "it is dead")
+        lbd.reload(FIXED, text="three")
+        with lbd.connect() as client:
+            assert body(client) == b"three"
+
+
+def together(config: schema.Config, before: schema.Config | None = None) -> schema.Config:
+    known = finish(known_of(before)) if before is not None else None
+    return finish(put_together(taken_apart(config), known)).config
+
+
+def test_what_is_taken_apart_is_put_together() -> None:
+    config = load_text(large())
+    found = together(config)
+    assert found == config and found.places.of("listeners", 0, "routes", 399) == "<config>:405"
+    assert found.clusters[7].model_fields_set == {"name", "endpoints"}
+
+
+def test_what_has_not_changed_is_not_made_again() -> None:
+    """Whichever process has loaded it, and wherever it stands."""
+    before = together(load_text(large()))
+    after = together(load_text(large(changed=7, more=3)), before)
+    assert after == load_text(large(changed=7, more=3))
+    old = {id(one) for one in (*before.listeners[0].routes, *before.clusters)}
+    new = [one for one in (*after.listeners[0].routes, *after.clusters) if id(one) not in old]
+    names = {one.name for one in new}
+    assert {"more0", "more1", "more2", "c7"} <= names
+    assert len(new) <= 3 * 100, "no more than the pieces in which they stand"
+
+
+def test_secrets_come_along() -> None:
+    config = load_text("admin: {token: abcdefgh-1234567}\n" + FIXED.replace("<text>", "x"))
+    assert finish(put_together(taken_apart(config))).secrets == ["abcdefgh-1234567"]
