@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,7 +18,8 @@ from bench.compare.machine import free_port
 from bench.compare.origin import nginx_command, nginx_temp_paths, nginx_user
 from bench.compare.process import BenchError, Child, descendants
 from bench.compare.programs import compile_program
-from bench.resilience.works import Found, Stage, failed
+from bench.resilience.large import large, large_origin, longest_wait
+from bench.resilience.stage import Found, Stage, failed
 
 GIB = 1 << 30
 RELOADS, RELOAD_SECONDS, CROWD = 50, 60, 500
@@ -320,73 +319,22 @@ def workers(stage: Stage) -> Found:
     return {**_ratio(costs["two"], costs["one"]), "target": 1.05}
 
 
-ROUTES, CLUSTERS, HOSTS = 10_000, 1_000, 500
-
-
-def _large(origin: int, timeout: int) -> str:
-    routes = "\n".join(
-        f"      - {{name: r{n}, match: {{host: h{n % HOSTS}.example.com, path: /app{n // HOSTS}/}}, "
-        f"cluster: c{n % CLUSTERS}}}"
-        for n in range(ROUTES)
-    )
-    clusters = "\n".join(
-        f"  - {{name: c{n}, endpoints: ['127.0.0.1:{origin}', '127.0.1.1:{origin}', '127.0.1.2:{origin}'],"
-        f" timeouts: {{response: {timeout}s}}}}"
-        for n in range(CLUSTERS)
-    )
-    return (
-        f"listeners:\n  - name: web\n    bind: '127.0.0.1:<port>'\n    routes:\n{routes}\n"
-        f"      - {{name: rest, cluster: c0}}\nclusters:\n{clusters}\n"
-    )
-
-
-class Prober(threading.Thread):
-    """Asks every millisecond on one connection; the longest answer in seconds."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self.port, self.longest, self.over = port, 0.0, threading.Event()
-
-    def run(self) -> None:
-        with socket.create_connection(("127.0.0.1", self.port), 10) as sock:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while not self.over.is_set():
-                before = time.monotonic()
-                sock.sendall(b"GET / HTTP/1.1\r\nHost: h1.example.com\r\n\r\n")
-                answer = b""
-                while not answer.endswith(b"world\n"):
-                    data = sock.recv(65536)
-                    if not data:
-                        raise BenchError("the prober's connection was cut")
-                    answer += data
-                self.longest = max(self.longest, time.monotonic() - before)
-                time.sleep(0.001)
-
-
-def large(stage: Stage) -> Found:
-    """Every cluster changes in each reload; somebody asks all the time."""
-    origin = stage.origins(1)[0].port
+def large_reload(stage: Stage) -> Found:
+    """Every cluster changes in each reload; somebody asks every millisecond."""
     took: list[float] = []
     stalls: dict[str, list[float]] = {"resting": [], "reloading": []}
-    with stage.configured(_large(origin, 10)) as (_, port, admin):
+    with stage.configured(large(large_origin(stage), "timeouts: {response: 10s}")) as (_, port, admin):
         config = stage.file_of()
         text = config.read_text()
+        stage.load(port)  # to warm up
         for turn in range(stage.rounds):
-            for name in ("resting", "reloading"):
-                prober = Prober(port)
-                prober.start()
-                if name == "reloading":
-                    config.write_text(text.replace("response: 10s", f"response: {11 + turn % 2}s"))
-                    took.append(reload(admin))
-                else:
-                    time.sleep(1.5)
-                prober.over.set()
-                prober.join()
-                stalls[name].append(prober.longest * 1000)
+            config.write_text(text.replace("response: 10s", f"response: {11 + turn % 2}s"))
+            stalls["resting"].append(longest_wait(port, lambda: time.sleep(1.5), 0.001))
+            stalls["reloading"].append(longest_wait(port, lambda: took.append(reload(admin)), 0.001))
     return {
         "seconds": round(statistics.median(took), 3),
         "of_rounds": [round(one, 3) for one in took],
-        "longest_ms": {name: [round(one, 1) for one in every] for name, every in stalls.items()},
+        "longest_ms": stalls,
         "target": {"seconds": 1.0, "longest_ms": 20},
     }
 
@@ -397,5 +345,5 @@ WORKS: dict[str, Callable[[Stage], Found]] = {
     "worker": worker,
     "watching": watching,
     "workers": workers,
-    "large": large,
+    "large": large_reload,
 }

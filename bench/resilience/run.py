@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.compare.machine import facts, place, raise_file_limit
 from bench.compare.process import BenchError
-from bench.resilience.works import Found, Stage
+from bench.resilience.stage import Found, Stage
 
 
 def run(doc: str, kind: str, works: Mapping[str, Callable[[Stage], Found]]) -> int:
