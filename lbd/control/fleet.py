@@ -49,6 +49,7 @@ class WorkerProcess:
     started: float
     answers: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
     addresses: set[Address] = field(default_factory=set)  # whose sockets it has
+    begun: asyncio.Event = field(default_factory=asyncio.Event)  # it serves, or never will
 
     async def answer(self, kind: str, seconds: float = START_SECONDS) -> Any:
         """What it says to an order. WorkersFailed."""
@@ -150,8 +151,11 @@ class Fleet:
             self._recorder() is not None,
         )
         worker.channel.send("start", orders, self._descriptors(held))
-        await worker.answer("prepared")
-        await worker.answer("adopted")
+        try:
+            await worker.answer("prepared")
+            await worker.answer("adopted")
+        finally:
+            worker.begun.set()
 
     def _descriptors(self, held: dict[Address, socket.socket]) -> list[int]:
         """Of listening sockets, and last of the recorder's memory."""
@@ -217,7 +221,8 @@ class Fleet:
         try:
             await self._begin(another)
         except WorkersFailed as error:
-            self._log.error(str(error))
+            if not self.stopping:
+                self._log.error(str(error))
             another.process.kill()
         else:
             self._log.info(f"worker {another.index} (pid {another.process.pid}) serves")
@@ -268,6 +273,8 @@ class Fleet:
     async def prepare(self, pieces: bytes) -> None:
         """All workers compile another configuration beside the present one. WorkersFailed: none has."""
         self.changing = True
+        for worker in list(self._processes.values()):
+            await worker.begun.wait()  # its answers until then are to other orders
         orders = Orders(pieces, self._told(), {}, self._shared.export())
         workers = list(self._processes.values())
         for worker in workers:
@@ -308,7 +315,10 @@ class Fleet:
         self.stopping = True
         if self._watching is not None:
             self._watching.cancel()
-        workers = list(self._processes.values())
+        for worker in self._processes.values():
+            if not worker.begun.is_set():
+                worker.process.kill()
+        workers = [worker for worker in self._processes.values() if worker.begun.is_set()]
         for worker in workers:
             worker.channel.send("drain", (deadlines, is_succeeded))
         left, longest = 0, deadlines.longest

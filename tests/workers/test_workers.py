@@ -215,6 +215,30 @@ def test_replaced_worker_knows_what_the_others_know() -> None:
         assert set(ask_many(lbd)) == {b"one"}
 
 
+def starting_another(lbd: Several) -> None:
+    """A worker that was killed is being replaced."""
+    victim = lbd.both()[0]
+    os.kill(victim, signal.SIGKILL)
+    await_line(lbd, f"(pid {victim}) ended with signal 9; starting another")
+    eventually(lambda: len(lbd.pids()) == 2 and victim not in lbd.pids(), "it is started")
+
+
+def test_reload_while_a_worker_starts() -> None:
+    with Named("one") as one, Several(PLAIN, one=one) as lbd:
+        starting_another(lbd)
+        lbd.reload(PLAIN.replace("cluster: app}", "cluster: app, timeouts: {idle: 9s}}", 1))
+        assert ask_many(lbd, 10) == [b"one"] * 10
+        assert not [line for line in lbd.lines if " ERROR " in line and "ended with signal 9" not in line]
+
+
+def test_stop_while_a_worker_starts() -> None:
+    with Named("one") as one, Several(PLAIN, one=one) as lbd:
+        starting_another(lbd)
+        assert lbd.stop() == 0
+        said = [line for line in lbd.lines if " ERROR " in line or " WARNING " in line]
+        assert len(said) == 1 and "ended with signal 9" in said[0]
+
+
 def test_stop_lets_all_finish() -> None:
     gate = threading.Event()
 
