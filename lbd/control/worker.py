@@ -288,6 +288,11 @@ class Worker:
         """Do the loops of all workers turn?"""
         return self.fleet is None or self.fleet.is_alive()
 
+    @property
+    def worker_deaths(self) -> int:
+        """How many worker processes ended without being told to."""
+        return self.fleet.deaths if self.fleet is not None else 0
+
     def _told(self) -> dict[str, Told]:
         assert self.runtime is not None
         return {name: self.discovery.told(name) for name in self.runtime.clusters}

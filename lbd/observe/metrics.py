@@ -131,6 +131,8 @@ class Observed(Protocol):
     @property
     def draining(self) -> bool: ...
     @property
+    def worker_deaths(self) -> int: ...
+    @property
     def exporter(self) -> Exports | None: ...
 
 
@@ -194,10 +196,20 @@ class Exposition:
 
     def _process(self) -> Pieces:
         beats = beats_of(self.worker.shared)
-        cpu, lag, faults = process_figures(self.worker.reactor, beats)
+        cpu, lag, faults, memory = process_figures(self.worker.reactor, beats)
         environment = self.worker.config.environment or ""
         yield from chain(
             single("lbd_process_cpu_seconds_total", "User and system time of all processes.", cpu),
+            single(
+                "lbd_process_resident_memory_bytes",
+                "Memory of all processes; pages that they share are counted for each.",
+                memory,
+            ),
+            single(
+                "lbd_worker_deaths_total",
+                "Worker processes that ended without being told to, and were replaced.",
+                self.worker.worker_deaths,
+            ),
             single("lbd_start_time_seconds", "When the process started (Unix time).", self.started),
             single(
                 "lbd_event_loop_lag_seconds",

@@ -14,11 +14,13 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessFigures(NamedTuple):
-    """cpu: seconds of user and system time; lag: seconds that the loop was late; faults: internal errors."""
+    """cpu: seconds of user and system time; lag: seconds that the loop was late; faults: internal errors;
+    memory: resident bytes, shared pages counted for each process."""
 
     cpu: float
     lag: float
     faults: int
+    memory: int
 
 
 def own_cpu() -> float:
@@ -38,6 +40,7 @@ def process_figures(reactor: Reactor, beats: list[dict[str, Any]]) -> ProcessFig
         own_cpu() + sum(beat["cpu"] for beat in beats),
         max([reactor.lag, *(beat["lag"] for beat in beats)]),
         reactor.faults + sum(beat["faults"] for beat in beats),
+        sum(resident_bytes(pid) or 0 for pid in {os.getpid(), *(beat["pid"] for beat in beats)}),
     )
 
 

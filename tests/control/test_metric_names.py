@@ -44,6 +44,9 @@ CONTRACT = {  # sample name -> (type, labels)
     "lbd_sessions_total": ("counter", {"cluster", "result"}),
     "lbd_queue_depth": ("gauge", {"cluster", "endpoint"}),
     "lbd_event_loop_lag_seconds": ("gauge", set()),
+    "lbd_process_cpu_seconds_total": ("counter", set()),
+    "lbd_process_resident_memory_bytes": ("gauge", set()),
+    "lbd_worker_deaths_total": ("counter", set()),
     "lbd_build_info": ("gauge", {"version", "python", "environment"}),
 }
 Families = dict[str, Metric]

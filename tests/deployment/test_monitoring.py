@@ -84,6 +84,10 @@ CASES = {
         {'lbd_internal_errors_total{instance="a"}': "0+0x20 1+0x40"},
         {'lbd_internal_errors_total{instance="a"}': "1+0x60"},
     ),
+    "LbdWorkerDies": Case(
+        {'lbd_worker_deaths_total{instance="a"}': "0+0x20 1+0x40"},
+        {'lbd_worker_deaths_total{instance="a"}': "1+0x60"},
+    ),
     "LbdEventLoopLag": Case(
         {'lbd_event_loop_lag_seconds{instance="a"}': "0.2+0x60"},
         {'lbd_event_loop_lag_seconds{instance="a"}': "0.001+0x20 0.2 0.001+0x40"},

@@ -66,6 +66,7 @@ def observed(workers: int = 1) -> Iterator[Any]:
             reactor=SimpleNamespace(lag=0.25, faults=1),
             reloader=None,
             keeper=None,
+            worker_deaths=0,
             exporter=None,
             draining=False,
             discovery=SimpleNamespace(updates=tuple, errors=tuple, sizes=lambda: [("c0", 2)]),
