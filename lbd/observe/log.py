@@ -8,6 +8,7 @@ lines are kept for whoever looks at lbd over the admin API.
 from __future__ import annotations
 
 import json
+import os
 import select
 import sys
 import threading
@@ -121,12 +122,9 @@ class Log:
             line = json.dumps({"time": stamp, "level": level, "message": message[:LONGEST]}) + "\n"
         else:
             line = f"{stamp} {level.upper()} {text}\n"
-        if sys.stderr is None or not _takes_a_line():
-            self.lost += 1
-            return
         try:
-            sys.stderr.write(line)
-            sys.stderr.flush()
+            if not _written(line):
+                self.lost += 1
         except (OSError, ValueError):
             self.lost += 1
 
@@ -141,12 +139,21 @@ def _one_line(message: str) -> str:
     return "".join(escaped)[:LONGEST]
 
 
-def _takes_a_line() -> bool:
-    """Can stderr be written to without waiting? A pipe that polls as writable has room for PIPE_BUF bytes."""
+def _written(line: str) -> bool:
+    """False when stderr does not take it without waiting. Past Python's buffer: what that could not write it
+    would try to write at the end, and make a failure of it. OSError, ValueError."""
+    if sys.stderr is None:
+        return False
     try:
         descriptor = sys.stderr.fileno()
     except (OSError, ValueError):  # replaced by something without a descriptor
+        sys.stderr.write(line)
+        sys.stderr.flush()
         return True
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
-    return any(events & select.POLLOUT for _, events in poll.poll(0))
+    # a pipe that polls as writable has room for PIPE_BUF bytes
+    if not any(events & select.POLLOUT for _, events in poll.poll(0)):
+        return False
+    os.write(descriptor, line.encode(errors="backslashreplace"))
+    return True

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 from harness.http_origin import EchoOrigin
-from harness.lbd import Lbd
+from harness.lbd import ROOT, Lbd
 from harness.messages import get, ok
 from harness.origin import Origin, notify, recv_request, send, wait_for
-from harness.waiting import SLOW, eventually
+from harness.waiting import SLOW, TIMEOUT, eventually
 
 CONFIG = """
 drain_timeout: 20s
@@ -61,6 +63,19 @@ def test_signals_come_too_late_to_matter() -> None:
             eventually(lambda: lbd.lines[-1].endswith("INFO stopped"), "it has stopped")
             lbd.signal(number)
             assert lbd.wait() == 0, number
+
+
+def test_a_log_that_nobody_reads_any_more_is_no_failure() -> None:
+    """What could not be written must not be tried again at the end: Python would end with 120."""
+    with EchoOrigin() as origin, Lbd(CONFIG, origin=origin) as lbd:
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        with subprocess.Popen(lbd.process.args, cwd=lbd.directory, stderr=subprocess.PIPE, text=True,
+                              env={**env, "PYTHONPATH": str(ROOT)}) as process:
+            assert process.stderr is not None
+            assert any(line.endswith("INFO ready\n") for line in process.stderr)
+            process.stderr.close()
+            process.terminate()
+            assert process.wait(4 * TIMEOUT) == 0
 
 
 def test_idle_connections_do_not_hold_up_the_end() -> None:
