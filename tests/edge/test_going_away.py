@@ -11,9 +11,10 @@ import pytest
 from edge.websocket_endpoint import Endpoint, websocket
 from harness.client import Client
 from harness.lbd import Lbd
-from harness.messages import get, head, ok
+from harness.messages import get, ok
 from harness.origin import Connection, Origin, close, notify, recv_all, recv_request, send, wait_for
 from harness.waiting import TIMEOUT, eventually
+from harness.websocket import ASK, AWAY, SWITCH, frame
 from http2.frames import block, data, headers
 from tls.speaking import Served, TlsClient, TlsH2Client, World
 from websockets.exceptions import ConnectionClosed
@@ -34,24 +35,12 @@ listeners:
   - {name: raw, bind: "127.0.0.1:0", protocol: tcp, cluster: raw}
 clusters: [{name: app, endpoints: [<origin>]}, {name: raw, endpoints: [<origin>]}]
 """
-ASK = get("/chat", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
-          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
-SWITCH = head("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket",
-              "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-AWAY, ANSWER = b"\x88\x02\x03\xe9", b"\x88\x82\0\0\0\0\x03\xe9"
+ANSWER = b"\x88\x82\0\0\0\0\x03\xe9"
 
 
 def recv_answer(connection: Connection) -> None:
     while not bytes(connection.received).endswith(ANSWER):
         assert connection.recv()
-
-
-def frame(payload: bytes, opcode: int = 2) -> bytes:
-    n = len(payload)
-    first = bytes((0x80 | opcode,))
-    if n < 126:
-        return first + bytes((n,)) + payload
-    return first + (b"\x7e" + n.to_bytes(2, "big") if n < 65536 else b"\x7f" + n.to_bytes(8, "big")) + payload
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from harness.http_origin import EchoOrigin
 from harness.lbd import Lbd
 from harness.messages import get, head, ok
 from harness.origin import (
-    Connection,
     Origin,
     close,
     half_close,
@@ -20,20 +19,12 @@ from harness.origin import (
     wait_for,
 )
 from harness.waiting import TIMEOUT, eventually
+from harness.websocket import ASK, SWITCH, echo_bytes
 
 CONFIG = """
 listeners: [{name: web, bind: "127.0.0.1:0", cluster: app, timeouts: {tunnel: 60s, body: 500ms, idle: 500ms}}]
 clusters: [{name: app, endpoints: [<origin>], timeouts: {response: 2s, body: 500ms}}]
 """
-ASK = get("/chat", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
-          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
-SWITCH = head("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket",
-              "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-
-
-def echo_bytes(connection: Connection) -> None:
-    while data := connection.recv():
-        connection.send(data)
 
 
 def test_tunnel_carries_bytes_both_ways() -> None:

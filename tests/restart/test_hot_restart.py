@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from admin.asking import look
-from edge.test_going_away import ASK, AWAY, SWITCH, frame
 from harness.http_origin import Answer, HttpOrigin, Seen
 from harness.messages import get
-from harness.origin import Connection, Origin, recv_request, send
+from harness.origin import Origin, recv_request, send
 from harness.waiting import TIMEOUT, eventually, is_over
+from harness.websocket import ASK, AWAY, SWITCH, echo_bytes, frame
 from health.watching import Named, await_line
 from reload.changing import Changing, body
 from workers.several import Several
@@ -45,11 +45,6 @@ def replaced(lbd: Changing) -> Iterator[int]:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
         eventually(lambda: is_over(pid), "it has ended")
         os.close(descriptor)
-
-
-def echo_bytes(connection: Connection) -> None:
-    while data := connection.recv():
-        connection.send(data)
 
 
 def fresh_body(lbd: Changing) -> bytes:
