@@ -32,6 +32,7 @@ from lbd.control.steps import Steps, unhurried
 from lbd.control.worker import START_FAILURES, Worker, make_keeper
 from lbd.engine.accesslog import LogWriter
 from lbd.engine.router import Route
+from lbd.observe.departed import Identity
 
 if TYPE_CHECKING:
     from lbd.control.certs.keeper import CertificateKeeper
@@ -189,12 +190,14 @@ class Reloader:
         routers = [listener.router for listener in before.listeners.values()]
         routes = [route for router in routers if router is not None for route in router.routes]
         del routers
+        told = await unhurried(_told_of(before, compiled))
         await unhurried(compiled.adopt())
         worker.runtime, worker.config = runtime, config
         if config.log != before.config.log:  # else what was set at run time stands
             worker.set_log_level(config.log.level)
         worker.log.form = config.log.format
         worker.log.hide(coming.secrets)
+        worker.departed.follow(told, await unhurried(_told_of(runtime, compiled)))
         worker.take_over(compiled)
         worker.listening.adopt(config, runtime.listeners, coming.sockets)
         await self._adopt_certificates(coming, before, report)
@@ -288,6 +291,21 @@ def _report(compiled: Compiled, before: Runtime) -> Report:
         report.removed[kind] = sorted(set(old) - set(now))
         report.kept[kind] = len(now) - len(changed) - len(new)
     return report
+
+
+def _told_of(runtime: Runtime, compiled: Compiled) -> Steps[set[Identity]]:
+    """Records that metrics tell of, those of listeners apart that the reload leaves as they are."""
+    found: set[Identity] = {("cluster", name) for name in runtime.clusters}
+    stays = compiled.runtime.listeners.keys() - compiled.listeners.keys() - compiled.new_listeners
+    for name, listener in runtime.listeners.items():
+        if name in stays and compiled.runtime.listeners[name] is listener:
+            continue
+        found.add(("listener", name))
+        for number, route in enumerate(listener.router.routes if listener.router is not None else ()):
+            found.add(("route", f"{name}/{route.name}/{route.cluster.name if route.cluster else ''}"))
+            if number % PIECE == 0:
+                yield
+    return found
 
 
 def _some(names: dict[str, list[str]]) -> dict[str, list[str]]:

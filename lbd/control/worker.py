@@ -42,6 +42,7 @@ from lbd.engine.reactor import Reactor
 from lbd.engine.recorder import Recorder
 from lbd.engine.shared import Shared
 from lbd.observe.audit import Audit
+from lbd.observe.departed import Departed
 from lbd.observe.log import Log, trace_of
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Worker:
         self.draining = False
         self.observing = Observing(log)
         self.audit = Audit(log)
+        self.departed = Departed()
         self.keeper = make_keeper(config, log)
         self.checks = Checks(self.reactor, pool_maker(self.reactor))
         self.discovery = Discovery(config, log, off_loop)

@@ -5,7 +5,7 @@ From the same records. Their label `method` is not there: lbd does not count by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lbd.engine.cluster import Cluster
 from lbd.engine.endpoint import Endpoint
@@ -19,9 +19,9 @@ STATES = ("closed", "open", "half_open")
 BADNESS = (0, 2, 1)  # of states: an open one is worse than one that is tried again
 
 
-def gateway_metrics(shared: Shared, present: Present) -> Pieces:
-    """All four families."""
-    yield from _of_routes(shared)
+def gateway_metrics(shared: Shared, present: Present, routes: Iterable[str]) -> Pieces:
+    """All four families. routes: whose records are told of."""
+    yield from _of_routes(shared, routes)
     yield from Family(
         "gateway_upstream_health",
         "Share of the endpoints there that may be picked, 0 to 1.",
@@ -37,10 +37,10 @@ def gateway_metrics(shared: Shared, present: Present) -> Pieces:
     ).pieces(_breakers(shared, present))
 
 
-def _of_routes(shared: Shared) -> Pieces:
+def _of_routes(shared: Shared, routes: Iterable[str]) -> Pieces:
     """Routes of the same name in several listeners are one."""
     same: dict[tuple[str, str], list[str]] = {}
-    for name in shared.names("route"):
+    for name in routes:
         _, route, cluster = name.split("/")
         same.setdefault((route, cluster), []).append(name)
         yield b""

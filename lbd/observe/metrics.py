@@ -18,6 +18,7 @@ from lbd.engine.accesslog import LogWriter
 from lbd.engine.cluster import Cluster
 from lbd.engine.reactor import Reactor
 from lbd.engine.shared import Shared
+from lbd.observe.departed import Departed
 from lbd.observe.gateway import gateway_metrics
 from lbd.observe.present import Present
 from lbd.observe.process import beats_of, process_figures
@@ -129,6 +130,8 @@ class Observed(Protocol):
     @property
     def runtime(self) -> Snapshot | None: ...
     @property
+    def departed(self) -> Departed: ...
+    @property
     def draining(self) -> bool: ...
     @property
     def worker_deaths(self) -> int: ...
@@ -149,19 +152,19 @@ class Exposition:
 
     def pieces(self) -> Pieces:
         """The same, in many small pieces. Between two of them anything may happen, a reload as well."""
-        shared, present = self.worker.shared, Present(self.worker)
-        yield from route_metrics(shared)
-        yield from listener_metrics(shared)
+        shared, present, departed = self.worker.shared, Present(self.worker), self.worker.departed
+        yield from route_metrics(shared, departed.names(shared, "route"))
+        yield from listener_metrics(shared, departed.names(shared, "listener"))
         yield from self._certificates()
         yield from endpoint_metrics(shared, present)
-        yield from cluster_metrics(shared)
+        yield from cluster_metrics(shared, departed.names(shared, "cluster"))
         if self.worker.runtime is not None:
             yield from resilience_metrics(shared, present)
         yield from self._discovery()
         yield from self._process()
         admin = self.worker.config.admin
         if admin is not None and admin.gateway_metrics and self.worker.runtime is not None:
-            yield from gateway_metrics(shared, present)
+            yield from gateway_metrics(shared, present, departed.names(shared, "route"))
 
     def _certificates(self) -> Pieces:
         keeper = self.worker.keeper

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lbd.engine.reasons import CODES
 from lbd.engine.retry import CAUSES
@@ -16,9 +16,9 @@ STATUS_CLASS = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 GRPC_STATUS = (*map(str, range(17)), "other")  # the last: without a status, or with an unknown one
 
 
-def route_metrics(shared: Shared) -> Pieces:
-    """Of all routes, in whichever listener."""
-    routes = Records(shared, "route", "listener", "route", "cluster")
+def route_metrics(shared: Shared, names: Iterable[str]) -> Pieces:
+    """Of these routes, in whichever listener."""
+    routes = Records(shared, "route", "listener", "route", "cluster", names=names)
     yield from routes.several(
         "lbd_requests_total", "Exchanges finished.", "code", ("status",), lambda counts: seen(STATUS, counts)
     )
@@ -43,9 +43,9 @@ def seen(names: Sequence[str], counts: Sequence[int]) -> Said:
     return [(name, count) for name, count in zip(names, counts, strict=False) if count]
 
 
-def listener_metrics(shared: Shared) -> Pieces:
-    """Of all listeners."""
-    listeners = Records(shared, "listener", "listener")
+def listener_metrics(shared: Shared, names: Iterable[str]) -> Pieces:
+    """Of these listeners."""
+    listeners = Records(shared, "listener", "listener", names=names)
     yield from listeners.numbers("lbd_connections_total", "Client connections accepted.", "accepted")
     yield from listeners.numbers("lbd_connections_open", "Client connections open.", "open")
     yield from listeners.numbers("lbd_accept_errors_total", "Failed accepts.", "accept_errors")
@@ -130,9 +130,9 @@ def _of_present(present: Present) -> Pieces:
     )
 
 
-def cluster_metrics(shared: Shared) -> Pieces:
-    """Of all clusters: further attempts, and what was refused."""
-    clusters = Records(shared, "cluster", "cluster")
+def cluster_metrics(shared: Shared, names: Iterable[str]) -> Pieces:
+    """Of these clusters: further attempts, and what was refused."""
+    clusters = Records(shared, "cluster", "cluster", names=names)
     yield from clusters.several(
         "lbd_retries_total",
         "Further attempts, by what caused them.",

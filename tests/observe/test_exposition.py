@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lbd.engine.shared import Shared
+from lbd.observe.departed import Departed
 from lbd.observe.metrics import Exposition
 
 CLUSTERS, ROUTES = 20, 60
@@ -66,6 +67,7 @@ def observed(workers: int = 1) -> Iterator[Any]:
             reactor=SimpleNamespace(lag=0.25, faults=1),
             reloader=None,
             keeper=None,
+            departed=Departed(),
             worker_deaths=0,
             exporter=None,
             draining=False,
