@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness.lbd import Lbd
+from harness.shared_tls import shared
 from harness.waiting import TIMEOUT
 from tls.speaking import Served, World
 from websockets.exceptions import ConnectionClosed
@@ -56,7 +57,7 @@ class Endpoint:
 def websocket(lbd: Lbd | Served, world: World, listener: str = "web", path: str = "/echo",
               **options: object) -> Iterator[ClientConnection]:
     secure = listener == "secure"
-    context = world.client_context() if secure else None
+    context = shared(world.client_context()) if secure else None
     with socket.create_connection(lbd.address(listener), TIMEOUT) as sock, connect(
         f"{'wss' if secure else 'ws'}://a.test{path}", sock=sock, ssl=context, max_size=None,
         server_hostname="a.test" if secure else None, open_timeout=TIMEOUT, close_timeout=TIMEOUT,
