@@ -37,6 +37,8 @@ class Channel:
         self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
         self._loop.add_reader(end, self._read)
         self.closed = False
+        self.sent = asyncio.Event()  # nothing is kept
+        self.sent.set()
 
     def __repr__(self) -> str:
         return f"<Channel unsent={len(self._unsent)}{' closed' if self.closed else ''}>"
@@ -49,6 +51,7 @@ class Channel:
         message = HEAD.pack(len(body), len(descriptors)) + body
         self._unsent.append((memoryview(message), tuple(os.dup(one) for one in descriptors)))
         if len(self._unsent) == 1:
+            self.sent.clear()
             self._write()
 
     def _write(self) -> None:
@@ -71,6 +74,7 @@ class Channel:
             else:
                 self._unsent.popleft()
         self._loop.remove_writer(self._socket)
+        self.sent.set()
 
     def _read(self) -> None:
         try:
@@ -111,6 +115,7 @@ class Channel:
         for _, descriptors in self._unsent:
             _close_all(descriptors)
         self._unsent.clear()
+        self.sent.set()
         _close_all(self._descriptors)
 
 

@@ -44,7 +44,6 @@ from lbd.engine.shared import Shared
 from lbd.observe.log import Log, trace_of
 
 BEAT_SECONDS = 1.0
-POLL_SECONDS = 0.02
 PROMPT_SECONDS = 1.0  # between two words about the same endpoint that cannot be connected to
 OWN_EVENTS = ("panic", "region", "members", "address")  # which the supervisor finds out by itself
 
@@ -346,8 +345,7 @@ async def _serve(
     shared = Shared(workers, size=os.fstat(shared_fd).st_size, fd=shared_fd, secret=secret)
     worker = DataWorker(index, shared, socket.socket(fileno=channel_fd), level)
     await worker.over.wait()
-    # let the last message go
-    await asyncio.sleep(POLL_SECONDS)
+    await worker.channel.sent.wait()
     worker.observing.close()
     os._exit(0)  # connections that are left are the kernel's to close; nothing else is worth the time
 
