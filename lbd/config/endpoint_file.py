@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 
 from lbd.config import document, rules
-from lbd.config.document import Node
 from lbd.config.errors import ConfigError, ConfigErrors
 from lbd.config.loader import validated
 from lbd.config.messages import at_value, merge_errors
 from lbd.config.schema import Endpoint, EndpointSetting
 from lbd.config.transport import Settings
+from lbd.config.tree import Node
 
 MOST_BYTES = 2**20
 MOST_ENDPOINTS = 1000

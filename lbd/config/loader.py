@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lbd.config import document
-from lbd.config.document import Node
 from lbd.config.errors import ConfigError, ConfigErrors
 from lbd.config.expand import expand
 from lbd.config.messages import AT_KEY, Location
 from lbd.config.places import Places, error_at, path_of
 from lbd.config.schema import Admin, Config
+from lbd.config.tree import Node
 
 __all__ = ["ConfigError", "ConfigErrors", "load", "load_admin", "load_text"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from lbd.config.document import Node
 from lbd.config.errors import ConfigError
 from lbd.config.messages import Location
+from lbd.config.tree import Node
 
 
 class Places:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from lbd.config import document
-from lbd.config.document import Node
 from lbd.config.errors import ConfigErrors
+from lbd.config.tree import Node
 
 
 def plain(node: Node) -> Any:
