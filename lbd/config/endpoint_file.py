@@ -6,7 +6,7 @@ and its size is bounded. Invariant: `load_endpoints` returns the endpoints or ra
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 
@@ -29,8 +29,8 @@ class EndpointFile(Settings):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _check_all(cls, data: Any, handler: ModelWrapValidatorHandler[EndpointFile]) -> EndpointFile:
-        made: EndpointFile | None = None
+    def _check_all(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made: Self | None = None
         failure: ValidationError | None = None
         given = data.get("endpoints") if isinstance(data, dict) else None
         if isinstance(given, list) and len(given) > MOST_ENDPOINTS:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lbd.config import document
+from lbd.config.earlier import EARLIER, Earlier
 from lbd.config.errors import ConfigError, ConfigErrors
 from lbd.config.expand import expand
 from lbd.config.messages import AT_KEY, Location
@@ -39,17 +40,20 @@ class _AdminAlone(BaseModel):
 _JOINED = ("listeners", "clusters", "tests")  # lists that several files of a directory may add to
 
 
-def load(path: str | Path, env: Mapping[str, str] | None = None) -> Config:
-    """The configuration of a file or of a directory of files; raises ConfigErrors."""
+def load(
+    path: str | Path, env: Mapping[str, str] | None = None, earlier: Earlier | None = None
+) -> Config:
+    """The configuration of a file or of a directory of files; raises ConfigErrors. earlier: for those who
+    load one after the other."""
     source = Path(path)
     if not source.is_dir():
-        return load_text(_read(source), str(path), env)
+        return load_text(_read(source), str(path), env, earlier)
     files = _files(source)
     roots = [root for file in files if (root := document.parse(_read(file), str(file))) is not None]
     if not roots:
         raise _failure(str(path), "no settings in any of its files")
     errors: list[ConfigError] = []
-    return _build(_join(roots, errors), errors, env)
+    return _build(_join(roots, errors), errors, env, earlier)
 
 
 def load_admin(path: str | Path, env: Mapping[str, str] | None = None) -> Admin | None:
@@ -64,14 +68,19 @@ def load_admin(path: str | Path, env: Mapping[str, str] | None = None) -> Admin 
     return validated(_AdminAlone, alone, [], os.environ if env is None else env).admin
 
 
-def load_text(text: str, name: str = "<config>", env: Mapping[str, str] | None = None) -> Config:
+def load_text(
+    text: str,
+    name: str = "<config>",
+    env: Mapping[str, str] | None = None,
+    earlier: Earlier | None = None,
+) -> Config:
     """The configuration of a text; raises ConfigErrors."""
     root = document.parse(text, name)
     if root is None:
         raise _failure(name, "is empty; it needs at least 'listeners'")
     errors: list[ConfigError] = []
     _check_root(root, errors)
-    return _build(root, errors, env)
+    return _build(root, errors, env, earlier)
 
 
 def _failure(file: str, message: str) -> ConfigErrors:
@@ -155,20 +164,28 @@ def _copy(node: Node) -> Node:
     )
 
 
-def _build(root: Node, errors: list[ConfigError], env: Mapping[str, str] | None) -> Config:
+def _build(
+    root: Node, errors: list[ConfigError], env: Mapping[str, str] | None, earlier: Earlier | None
+) -> Config:
     if root.kind != "map":
         raise ConfigErrors(errors)
-    config = validated(Config, root, errors, os.environ if env is None else env)
+    config = validated(Config, root, errors, os.environ if env is None else env, earlier)
     config.written_at(Places(root))
     return config
 
 
-def validated(model: type[M], root: Node, errors: list[ConfigError], env: Mapping[str, str]) -> M:
+def validated(
+    model: type[M],
+    root: Node,
+    errors: list[ConfigError],
+    env: Mapping[str, str],
+    earlier: Earlier | None = None,
+) -> M:
     """The model of a tree of nodes; ConfigErrors, `errors` among them, each at the place of its node."""
     reader = _Reader(root, env, errors)
     data = reader.read()
     try:
-        made = model.model_validate(data)
+        made = model.model_validate(data, context={EARLIER: earlier})
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             if not reader.is_known_bad(detail["loc"]):

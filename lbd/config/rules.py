@@ -150,11 +150,16 @@ def _check_route(at: Location, route: Any, clusters: set[str]) -> Iterator[InitE
         yield at_key((*at, "respond"), "give either 'cluster' or 'respond', not both")
     elif cluster is None and respond is None and isinstance(route, (dict, BaseModel)):
         yield at_value(at, "give either 'cluster' or 'respond'")
+    if respond is not None:
+        yield from _check_respond((*at, "respond"), respond)
+    yield from _check_fields((*at, "match", "header"), _get(_get(route, "match"), "header"))
+
+
+def _check_respond(at: Location, respond: Any) -> Iterator[InitErrorDetails]:
     status = _get(respond, "status")
     if _get(respond, "body") and status in (204, 205, 304):
-        yield at_key((*at, "respond", "body"), f"an answer with status {status} has no body")
-    yield from _check_fields((*at, "match", "header"), _get(_get(route, "match"), "header"))
-    yield from _check_fields((*at, "respond", "headers"), _get(respond, "headers"))
+        yield at_key((*at, "body"), f"an answer with status {status} has no body")
+    yield from _check_fields((*at, "headers"), _get(respond, "headers"))
 
 
 def _check_fields(at: Location, fields: Any) -> Iterator[InitErrorDetails]:

@@ -20,6 +20,7 @@ from pydantic import (
     PlainValidator,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -28,6 +29,7 @@ from lbd import registry
 from lbd.config import rules
 from lbd.config.balancer import BalancerChoice, BalancerSetting
 from lbd.config.discovery import Discover, Resolver
+from lbd.config.earlier import EARLIER, Earlier
 from lbd.config.expectations import ConfigTest
 from lbd.config.health import AdaptiveLimit, Breaker, HealthCheck, PassiveCheck, PassiveCheckSetting
 from lbd.config.messages import merge_errors, suggest
@@ -555,16 +557,21 @@ class Config(Settings):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _check_all(cls, data: Any, handler: ModelWrapValidatorHandler[Config]) -> Config:
+    def _check_all(
+        cls, data: Any, handler: ModelWrapValidatorHandler[Config], info: ValidationInfo
+    ) -> Config:
         """Types and rules in one run: an error of the one does not hide those of the other."""
+        earlier: Earlier | None = (info.context or {}).get(EARLIER)
         config: Config | None = None
         failure: ValidationError | None = None
         try:
-            config = handler(data)
+            config = handler(data if earlier is None else earlier.put_in(data))
         except ValidationError as error:
             failure = error
         found = merge_errors(cls, failure, rules.check(data))
         if found:
             raise ValidationError.from_exception_data(cls.__name__, found)
         assert config is not None
+        if earlier is not None:
+            earlier.learn([config.clusters, *(listener.routes for listener in config.listeners)])
         return config

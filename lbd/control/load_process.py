@@ -12,29 +12,31 @@ import os
 import sys
 from pathlib import Path
 
+from lbd.config.earlier import Earlier
 from lbd.config.errors import ConfigErrors
 from lbd.config.loader import load
-from lbd.control.pieces import SIZE, packed, taken_apart
+from lbd.control.pieces import SIZE, Apart, packed
 
 
-def _loaded(path: Path) -> bytes:
+def _loaded(path: Path, earlier: Earlier, apart: Apart) -> bytes:
     try:
-        config = load(path)
+        config = load(path, earlier=earlier)
         if config.tests:
             from lbd.control.config_tests import raise_failed  # it imports what serves
 
             raise_failed(config)
     except ConfigErrors as errors:
         return packed([errors])
-    return taken_apart(config)
+    return apart.take(config)
 
 
 def _main() -> None:
     gc.disable()  # while somebody waits
     asked, said = sys.stdin.buffer, sys.stdout.buffer
+    earlier, apart = Earlier(), Apart()
     while size := asked.read(SIZE.size):
         path = asked.read(*SIZE.unpack(size))
-        pieces = _loaded(Path(os.fsdecode(path)))
+        pieces = _loaded(Path(os.fsdecode(path)), earlier, apart)
         said.write(SIZE.pack(len(pieces)) + pieces)
         said.flush()
         del pieces

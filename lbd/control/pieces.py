@@ -31,6 +31,9 @@ MOST = 100
 DIGEST_BYTES = 16
 SIZE = struct.Struct("<Q")  # of what follows
 
+CUT = ("routes", "clusters")
+
+Part = tuple[str, Any]  # kind and content
 Known = Mapping[bytes, Any]  # digest of a piece -> what it came to
 
 
@@ -45,9 +48,12 @@ class Whole:
 
 def packed(things: Iterable[Any]) -> bytes:
     """Each thing as a piece of its own."""
+    return _joined(pickle.dumps(thing, pickle.HIGHEST_PROTOCOL) for thing in things)
+
+
+def _joined(pieces: Iterable[bytes]) -> bytes:
     out = io.BytesIO()
-    for thing in things:
-        piece = pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)
+    for piece in pieces:
         out.write(SIZE.pack(len(piece)) + piece)
     return out.getvalue()
 
@@ -63,25 +69,48 @@ def pieces_of(said: bytes) -> Iterator[memoryview]:
 
 def taken_apart(config: schema.Config) -> bytes:
     """For put_together."""
-    return packed(_parts(config))
+    return packed(map(_with_secrets, _parts(config)))
+
+
+class Apart:
+    """Takes one configuration after the other apart; of the same items it makes the same piece only once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, ...], tuple[object, bytes]] = {}  # by the identities of items
+
+    def take(self, config: schema.Config) -> bytes:
+        """See taken_apart."""
+        before, self._made = self._made, {}
+        return _joined(self._piece(part, before) for part in _parts(config))
+
+    def _piece(self, part: Part, before: Mapping[tuple[int, ...], tuple[object, bytes]]) -> bytes:
+        kind, content = part
+        ids = tuple(map(id, content)) if kind in CUT else (id(content),)
+        found = before.get(ids)
+        made = pickle.dumps(_with_secrets(part), pickle.HIGHEST_PROTOCOL) if found is None else found[1]
+        self._made[ids] = content, made  # as long as they are kept nothing else has their identities
+        return made
 
 
 def known_of(config: schema.Config) -> Steps[Known]:
     """For put_together, of a configuration that was not put together."""
     known: dict[bytes, Any] = {}
-    for part in _lists(config):
+    for part in map(_with_secrets, _lists(config)):
         known[_digest(pickle.dumps(part, pickle.HIGHEST_PROTOCOL))] = part
         yield
     return known
 
 
-def _parts(config: schema.Config) -> Iterator[tuple[str, Any]]:
+def _with_secrets(part: Part) -> tuple[str, Any, list[str]]:
+    return *part, sorted(set(secrets_of(part[1])))
+
+
+def _parts(config: schema.Config) -> Iterator[Part]:
     yield "config", config.model_copy(update={"listeners": (), "clusters": ()})
-    yield "secrets", sorted(set(secrets_of(config)))
     yield from _lists(config)
 
 
-def _lists(config: schema.Config) -> Iterator[tuple[str, Any]]:
+def _lists(config: schema.Config) -> Iterator[Part]:
     for listener in config.listeners:
         for routes in _cut(listener.routes):
             yield "routes", routes
@@ -93,7 +122,8 @@ def _lists(config: schema.Config) -> Iterator[tuple[str, Any]]:
 def put_together(said: bytes, known: Known | None = None) -> Steps[Whole]:
     """What taken_apart has made, or a ConfigErrors that was packed: it is raised."""
     before, now = known or {}, dict[bytes, Any]()
-    parts: dict[str, Any] = {}
+    config: schema.Config | None = None
+    secrets: set[str] = set()
     listeners: list[schema.Listener] = []
     clusters: list[schema.Cluster] = []
     routes: list[schema.Route] = []
@@ -103,7 +133,8 @@ def put_together(said: bytes, known: Known | None = None) -> Steps[Whole]:
         now[digest] = made = pickle.loads(piece) if made is None else made
         if isinstance(made, ConfigErrors):
             raise made
-        kind, content = made
+        kind, content, some = made
+        secrets.update(some)
         if kind == "routes":
             routes += content
         elif kind == "listener":
@@ -112,10 +143,11 @@ def put_together(said: bytes, known: Known | None = None) -> Steps[Whole]:
         elif kind == "clusters":
             clusters += content
         else:
-            parts[kind] = content
+            config = content
         yield
+    assert config is not None
     lists = {"listeners": tuple(listeners), "clusters": tuple(clusters)}
-    return Whole(parts["config"].model_copy(update=lists), parts["secrets"], now)
+    return Whole(config.model_copy(update=lists), sorted(secrets), now)
 
 
 def _digest(piece: bytes | memoryview) -> bytes:

@@ -10,8 +10,9 @@ from harness.waiting import eventually, is_over
 from reload.changing import Changing, body
 
 from lbd.config import schema
+from lbd.config.earlier import Earlier
 from lbd.config.loader import load_text
-from lbd.control.pieces import known_of, put_together, taken_apart
+from lbd.control.pieces import Apart, known_of, put_together, taken_apart
 from lbd.control.steps import finish
 
 FIXED = 'listeners: [{name: web, bind: "127.0.0.1:0", routes: [{respond: {body: "<text>"}}]}]'
@@ -89,6 +90,27 @@ def test_what_has_not_changed_is_not_made_again() -> None:
     assert len(new) <= 3 * 100, "no more than the pieces in which they stand"
 
 
+def test_one_after_the_other() -> None:
+    """What is taken apart with the former one in mind is what it would be without."""
+    apart, earlier = Apart(), Earlier()
+    for changed, more in ((None, 0), (7, 0), (7, 3), (None, 0), (None, 0)):
+        config = load_text(large(changed, more), earlier=earlier)
+        assert apart.take(config) == taken_apart(load_text(large(changed, more)))
+
+
+SECRETS = """
+admin: {token: abcdefgh-1234567}
+listeners: [{name: web, bind: "127.0.0.1:0", cluster: app}]
+clusters:
+  - name: app
+    endpoints: ["127.0.0.1:1"]
+    sticky: {cookie: {secret: "twelve-and-more-letters-of-it-0123456789"}}
+"""
+
+
 def test_secrets_come_along() -> None:
-    config = load_text("admin: {token: abcdefgh-1234567}\n" + FIXED.replace("<text>", "x"))
-    assert finish(put_together(taken_apart(config))).secrets == ["abcdefgh-1234567"]
+    """Of pieces that are known, too."""
+    config = load_text(SECRETS)
+    whole = finish(put_together(taken_apart(config)))
+    assert whole.secrets == ["abcdefgh-1234567", "twelve-and-more-letters-of-it-0123456789"]
+    assert finish(put_together(taken_apart(config), whole.known)).secrets == whole.secrets
