@@ -26,12 +26,13 @@ def _loaded(path: Path, earlier: Earlier, apart: Apart) -> bytes:
 
             raise_failed(config)
     except ConfigErrors as errors:
+        gc.collect()
         return packed([errors])
     return apart.take(config)
 
 
 def _main() -> None:
-    gc.disable()  # while somebody waits
+    gc.disable()  # somebody waits, and what is loaded has no cycles; errors may have
     asked, said = sys.stdin.buffer, sys.stdout.buffer
     earlier, apart = Earlier(), Apart()
     while size := asked.read(SIZE.size):
@@ -40,7 +41,6 @@ def _main() -> None:
         said.write(SIZE.pack(len(pieces)) + pieces)
         said.flush()
         del pieces
-        gc.collect()
     os._exit(0)
 
 

@@ -124,13 +124,13 @@ class Reloader:
     async def _reload(self) -> Report:
         began = time.monotonic()
         try:
-            pieces = await self._loading.load(self._path)
+            pieces, _ = await asyncio.gather(self._loading.load(self._path), self._know())
         except (LoadFailed, OSError) as error:
             raise Refused(str(error)) from error
         gc.collect()  # little: what was there at the start is frozen
         gc.disable()  # what is made now stays; to look at it again and again would hold up the loop
         try:
-            whole = await self._whole(pieces)
+            whole = await _whole(pieces, self._known)
             before = self._worker.runtime
             assert before is not None
             coming = await self._prepare(whole, pieces, before)
@@ -145,14 +145,10 @@ class Reloader:
         """No more reloads."""
         self._loading.stop()
 
-    async def _whole(self, pieces: bytes) -> Whole:
-        """What was loaded. Refused, for errors of the configuration."""
+    async def _know(self) -> None:
+        """Which pieces the running configuration has: once, while the other one is loaded."""
         if self._known is None:
             self._known = await unhurried(known_of(self._worker.config))
-        try:
-            return await unhurried(put_together(pieces, self._known))
-        except ConfigErrors as errors:
-            raise Refused(str(errors)) from errors
 
     async def _prepare(self, whole: Whole, pieces: bytes, before: Runtime) -> _Coming:
         """All that may fail. Refused, and then all is as it was."""
@@ -258,6 +254,14 @@ class _Coming:
             self.audit.close(timeout=0)
         if self.admin is not None and self.config.admin is not None:
             discard({Address(self.config.admin.bind): [self.admin]})
+
+
+async def _whole(pieces: bytes, known: Known | None) -> Whole:
+    """What was loaded. Refused, for errors of the configuration."""
+    try:
+        return await unhurried(put_together(pieces, known))
+    except ConfigErrors as errors:
+        raise Refused(str(errors)) from errors
 
 
 def _check_fixed(before: schema.Config, config: schema.Config) -> None:
