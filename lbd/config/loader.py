@@ -219,10 +219,11 @@ class _Reader:
         if node.kind == "list":
             return [self.plain(item) for item in node.items]
         if node.kind == "map":
-            data = {key.text: self.plain(value) for key, value in node.pairs}
-            if len(data) != len(node.pairs):  # the first one counts, of those that are given twice
-                self.is_sound = False
-                data.update((key.text, self.plain(value)) for key, value in reversed(node.pairs))
+            data: dict[str, Any] = {}
+            for key, value in node.pairs:
+                if key.text not in data:  # the first one counts, of those that are given twice
+                    data[key.text] = self.plain(value)
+            self.is_sound = self.is_sound and len(data) == len(node.pairs)
             return data
         try:
             return self.scalar(node)

@@ -12,7 +12,6 @@ import asyncio
 import gc
 import os
 import resource
-import signal
 import socket
 import sys
 import time
@@ -32,6 +31,7 @@ from lbd.control.listening import Listening
 from lbd.control.observing import Observing
 from lbd.control.orders import Orders, Told
 from lbd.control.pieces import Known, put_together
+from lbd.control.signals import ignore_signals
 from lbd.control.steps import Steps, unhurried
 from lbd.control.tls import rotate_tickets
 from lbd.discovery.member import Member
@@ -353,9 +353,7 @@ async def _serve(
 def _main() -> None:
     index, workers, shared_fd, channel_fd = (int(text) for text in sys.argv[1:5])
     level, core = sys.argv[5], sys.argv[6]
-    for name in ("INT", "TERM", "HUP", "USR1", "USR2", "QUIT"):
-        # a terminal sends them to all; the supervisor says what they mean
-        signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_IGN)
+    ignore_signals()  # the supervisor says what they mean
     if core != "-":
         os.sched_setaffinity(0, {int(core)})
     secret = sys.stdin.buffer.read(32)

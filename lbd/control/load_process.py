@@ -16,9 +16,11 @@ from lbd.config.earlier import Earlier
 from lbd.config.errors import ConfigErrors
 from lbd.config.loader import load
 from lbd.control.pieces import SIZE, Apart, packed
+from lbd.control.signals import ignore_signals
 
 
-def _loaded(path: Path, earlier: Earlier, apart: Apart) -> bytes:
+def _loaded(path: Path, earlier: Earlier, apart: Apart) -> tuple[bytes, bool]:
+    """Pieces, and whether cycles are left behind: by errors, and by what was compiled for tests."""
     try:
         config = load(path, earlier=earlier)
         if config.tests:
@@ -26,21 +28,23 @@ def _loaded(path: Path, earlier: Earlier, apart: Apart) -> bytes:
 
             raise_failed(config)
     except ConfigErrors as errors:
-        gc.collect()
-        return packed([errors])
-    return apart.take(config)
+        return packed([errors]), True
+    return apart.take(config), bool(config.tests)
 
 
 def _main() -> None:
-    gc.disable()  # somebody waits, and what is loaded has no cycles; errors may have
+    ignore_signals()
+    gc.disable()  # while somebody waits
     asked, said = sys.stdin.buffer, sys.stdout.buffer
     earlier, apart = Earlier(), Apart()
     while size := asked.read(SIZE.size):
         path = asked.read(*SIZE.unpack(size))
-        pieces = _loaded(Path(os.fsdecode(path)), earlier, apart)
+        pieces, has_cycles = _loaded(Path(os.fsdecode(path)), earlier, apart)
         said.write(SIZE.pack(len(pieces)) + pieces)
         said.flush()
         del pieces
+        if has_cycles:
+            gc.collect()
     os._exit(0)
 
 

@@ -36,43 +36,59 @@ class Loading:
         OSError."""
         if self._ending is not None:
             self._ending.cancel()
-        process = self._process
-        if process is None or process.returncode is not None:
-            process = self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", PROGRAM),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=LIMIT,
-            )
         try:
             async with asyncio.timeout(SECONDS):
-                pieces = await self._asked(process, path)
+                pieces = await self._loaded(path)
         except TimeoutError:
-            self.stop()
+            self._let_go()
             raise LoadFailed(f"loading {path} takes more than {SECONDS:g} s") from None
         except BaseException:
-            self.stop()
+            self._let_go()
             raise
-        self._ending = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.stop)
+        self._ending = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._let_go)
         return pieces
 
-    async def _asked(self, process: Process, path: Path) -> bytes:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        name = os.fsencode(path)
-        process.stdin.write(SIZE.pack(len(name)) + name)
-        try:
-            (size,) = SIZE.unpack(await process.stdout.readexactly(SIZE.size))
-            return await process.stdout.readexactly(size)
-        except asyncio.IncompleteReadError:
-            problem = (await process.stderr.read()).decode(errors="replace").strip().splitlines()[-1:]
-            code = await process.wait()
-            raise LoadFailed(f"loading {path} failed with {code}: {''.join(problem)}") from None
+    async def _loaded(self, path: Path) -> bytes:
+        """By the process that is there, or by another one if that ends without a word."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            try:
+                return await _asked(process, path)
+            except LoadFailed:
+                if self._process is not process:  # it was let go: lbd ends
+                    raise
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", PROGRAM),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LIMIT,
+        )
+        return await _asked(self._process, path)
 
-    def stop(self) -> None:
-        """Let go of the process, whatever it does."""
+    async def stop(self) -> None:
+        """Let go of the process, whatever it does, and see it end."""
+        process = self._let_go()
+        if process is not None:
+            await process.wait()
+
+    def _let_go(self) -> Process | None:
         if self._ending is not None:
             self._ending.cancel()
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.kill()
+        return process
+
+
+async def _asked(process: Process, path: Path) -> bytes:
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    name = os.fsencode(path)
+    process.stdin.write(SIZE.pack(len(name)) + name)
+    try:
+        (size,) = SIZE.unpack(await process.stdout.readexactly(SIZE.size))
+        return await process.stdout.readexactly(size)
+    except asyncio.IncompleteReadError:
+        problem = (await process.stderr.read()).decode(errors="replace").strip().splitlines()[-1:]
+        code = await process.wait()
+        raise LoadFailed(f"loading {path} failed with {code}: {''.join(problem)}") from None

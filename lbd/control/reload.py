@@ -141,9 +141,9 @@ class Reloader:
             gc.freeze()
             gc.enable()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """No more reloads."""
-        self._loading.stop()
+        await self._loading.stop()
 
     async def _know(self) -> None:
         """Which pieces the running configuration has: once, while the other one is loaded."""

@@ -25,12 +25,12 @@ from lbd.control.admin_listener import AdminListener
 from lbd.control.draining import Deadlines
 from lbd.control.inheritance import HandoverFailed, Inheritance, hand_over
 from lbd.control.reload import Refused, Reloader
+from lbd.control.signals import MEANT, STOPPING, ignore_signals
 from lbd.control.worker import START_FAILURES, Worker
 from lbd.engine.shared import Shared
 from lbd.observe.log import Log
 
 EXIT_OK, EXIT_FAILURE = 0, 1
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def serve(config: schema.Config, *, reload_from: Path | None = None) -> int:
@@ -91,7 +91,10 @@ class _Daemon:
         watchdog.cancel()
         admin_listener.close(unlink=not self.is_replaced)
         await worker.stop()
-        _ignore_signals()
+        loop = asyncio.get_running_loop()
+        for number in MEANT:
+            loop.remove_signal_handler(number)
+        ignore_signals()
         self.log.info("stopped")
         return EXIT_OK
 
@@ -164,15 +167,6 @@ class _Daemon:
         else:
             drain.cancel()
             self.log.warning("second signal: stopping at once")
-
-
-def _ignore_signals() -> None:
-    """From now on the process ends by itself, and well: the loop would leave signals to the kernel, which
-    ends it as a failure."""
-    loop = asyncio.get_running_loop()
-    for number in (*STOPPING, signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2):
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
 
 
 def worker_count(config: schema.Config) -> int:

@@ -389,7 +389,7 @@ class Worker:
         if self._rotating is not None:
             self._rotating.cancel()
         if self.reloader is not None:
-            self.reloader.stop()
+            await self.reloader.stop()
         self.states.stop()
         await self.discovery.stop()
         if self.keeper is not None:

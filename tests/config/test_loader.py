@@ -142,6 +142,15 @@ def test_single_errors(text: str, message: str) -> None:
     assert errors_of(text) == [message]
 
 
+def test_settings_given_twice_at_every_depth() -> None:
+    """Each of them is read once: twice in each other would never end."""
+    inner = "1"
+    for _ in range(40):
+        inner = f"{{a: {inner}, a: 2}}"
+    found = errors_of(f"listeners: []\nx: {inner}\n")
+    assert sum("given twice" in line for line in found) == 40
+
+
 ENV = {"PORT": "8080", "EMPTY": "", "TRICK": "a, b: [c]", "REF": "${PORT}", "NUMBER": "12", "BYTES": "\udce4"}
 
 

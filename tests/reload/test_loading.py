@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
 
+import uvloop
 from harness.waiting import eventually, is_over
 from reload.changing import Changing, body
 
 from lbd.config import schema
 from lbd.config.earlier import Earlier
 from lbd.config.loader import load_text
+from lbd.control.loading import Loading
 from lbd.control.pieces import Apart, known_of, put_together, taken_apart
 from lbd.control.steps import finish
 
@@ -37,7 +40,10 @@ def large(changed: int | None = None, more: int = 0) -> str:
 
 
 def loaders(lbd: Changing) -> list[int]:
-    pid = lbd.process.pid
+    return loaders_of(lbd.process.pid)
+
+
+def loaders_of(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(one) for one in children if "load_process" in Path(f"/proc/{one}/cmdline").read_text()]
 
@@ -114,3 +120,49 @@ def test_secrets_come_along() -> None:
     whole = finish(put_together(taken_apart(config)))
     assert whole.secrets == ["abcdefgh-1234567", "twelve-and-more-letters-of-it-0123456789"]
     assert finish(put_together(taken_apart(config), whole.known)).secrets == whole.secrets
+
+
+def test_signals_are_not_meant_for_it() -> None:
+    """Service managers send them to all processes of a service."""
+    with Changing(FIXED, text="one") as lbd:
+        lbd.reload(FIXED, text="two")
+        (pid,) = loaders(lbd)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+            os.kill(pid, number)
+        lbd.reload(FIXED, text="three")
+        assert loaders(lbd) == [pid]
+
+
+def test_one_that_ends_while_it_is_asked_is_replaced(tmp_path: Path) -> None:
+    config = tmp_path / "lbd.yaml"
+    config.write_text(FIXED)
+
+    async def load() -> None:
+        loading = Loading()
+        pieces = await loading.load(config)
+        (pid,) = loaders_of(os.getpid())
+        os.kill(pid, signal.SIGSTOP)
+        again = asyncio.create_task(loading.load(config))
+        await asyncio.sleep(0)  # it is asked, and does not answer
+        os.kill(pid, signal.SIGKILL)
+        assert await again == pieces
+        await loading.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(load())
+
+
+def test_tests_of_configurations_leave_nothing_behind() -> None:
+    """They compile what would serve: memory and descriptors of which nothing may stay."""
+    tested = FIXED + """
+clusters: [{name: unused, endpoints: ["127.0.0.1:1"]}]
+tests: [{request: {url: http://a.test/}, expect: {status: 200}}]
+"""
+    with Changing(FIXED, text="one") as lbd:
+        lbd.reload(tested, text="two")
+        (pid,) = loaders(lbd)
+        before = len(os.listdir(f"/proc/{pid}/fd"))
+        for number in range(5):
+            lbd.reload(tested, text=str(number))
+        assert loaders(lbd) == [pid]
+        eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= before, "all are closed")
