@@ -100,7 +100,9 @@ class Fleet:
         self._watching: asyncio.Task[None] | None = None
         self._starting: set[asyncio.Task[None]] = set()
         self.stopping = False
-        self.changing = False  # a reload is under way: members are told with it
+        self._late_certificates: set[str] = set()  # listeners and clusters of which there is something new
+        self._late_members: set[str] = set()
+        self.changing = False  # a reload is under way: what is new is told with it, or after it
 
     def __repr__(self) -> str:
         return f"<Fleet {sorted(self._processes)} of {self.count}>"
@@ -140,18 +142,18 @@ class Fleet:
         return worker
 
     async def _begin(self, worker: WorkerProcess) -> None:
-        """What it serves, and until it does."""
-        held = self._new_sockets(worker)
-        orders = Orders(
-            self._pieces,
-            self._told(),
-            self._certificates,
-            self._shared.export(everything=True),
-            tuple(held),
-            self._recorder() is not None,
-        )
-        worker.channel.send("start", orders, self._descriptors(held))
+        """What it serves, and until it does. WorkersFailed, OSError."""
         try:
+            held = self._new_sockets(worker)
+            orders = Orders(
+                self._pieces,
+                self._told(),
+                self._certificates,
+                self._shared.export(everything=True),
+                tuple(held),
+                self._recorder() is not None,
+            )
+            worker.channel.send("start", orders, self._descriptors(held))
             await worker.answer("prepared")
             await worker.answer("adopted")
         finally:
@@ -220,9 +222,9 @@ class Fleet:
                 self._log.error(f"worker {index} cannot be started: {error.strerror}; trying again")
         try:
             await self._begin(another)
-        except WorkersFailed as error:
+        except (WorkersFailed, OSError) as error:
             if not self.stopping:
-                self._log.error(str(error))
+                self._log.error(f"worker {index} does not start: {error}")
             another.process.kill()
         else:
             self._log.info(f"worker {another.index} (pid {another.process.pid}) serves")
@@ -255,15 +257,31 @@ class Fleet:
         for worker in self._processes.values():
             worker.channel.send(kind, content)
 
-    def tell_members(self, cluster: str, told: Told) -> None:
-        """Who they are now."""
-        self.tell("members", (cluster, told, self._shared.export()))
+    def tell_members(self, cluster: str, told: Callable[[], Told]) -> None:
+        """They have changed; told(): who they are now."""
+        if self.changing:  # then it may be about to go
+            self._late_members.add(cluster)
+        else:
+            self.tell("members", (cluster, told(), self._shared.export()))
 
     def tell_certificates(self, listener: str, entries: list[Any]) -> None:
         """Those in force from now on."""
         self._certificates[listener] = entries
-        if not self.changing:
+        if self.changing:
+            self._late_certificates.add(listener)
+        else:
             self.tell("certificates", (listener, entries))
+
+    def _settle(self) -> None:
+        """A reload is over; what came meanwhile has not been told."""
+        self.changing = False
+        told = self._told() if self._late_members else {}
+        for cluster in self._late_members & told.keys():
+            self.tell("members", (cluster, told[cluster], self._shared.export()))
+        for listener in self._late_certificates:
+            self.tell("certificates", (listener, self._certificates[listener]))
+        self._late_members.clear()
+        self._late_certificates.clear()
 
     def tell_level(self, level: str) -> None:
         """Of the log."""
@@ -272,9 +290,9 @@ class Fleet:
 
     async def prepare(self, pieces: bytes) -> None:
         """All workers compile another configuration beside the present one. WorkersFailed: none has."""
+        while starting := [one for one in self._processes.values() if not one.begun.is_set()]:
+            await starting[0].begun.wait()  # its answers until then are to other orders
         self.changing = True
-        for worker in list(self._processes.values()):
-            await worker.begun.wait()  # its answers until then are to other orders
         orders = Orders(pieces, self._told(), {}, self._shared.export())
         workers = list(self._processes.values())
         for worker in workers:
@@ -287,13 +305,15 @@ class Fleet:
                 failures.append(error)
         if failures:
             self.tell("abort")
-            self.changing = False
+            self._settle()
             raise failures[0]
 
     async def adopt(self, pieces: bytes) -> int:
         """What was prepared is put in force; how many connections of clients go on. A worker that cannot is
         replaced."""
         self._pieces = pieces
+        self._late_members.clear()
+        self._late_certificates.clear()
         kept = 0
         workers, places = list(self._processes.values()), self._shared.export()
         for worker in workers:
@@ -307,7 +327,7 @@ class Fleet:
             except WorkersFailed as error:
                 self._log.error(f"{error}; it is replaced")
                 worker.process.kill()
-        self.changing = False
+        self._settle()
         return kept
 
     async def drain(self, deadlines: Deadlines, *, is_succeeded: bool) -> int:

@@ -275,8 +275,8 @@ class Worker:
 
     def _on_members(self, setting: schema.Cluster, cluster: Cluster) -> None:
         self.checks.follow(setting, cluster)
-        if self.fleet is not None and not self.fleet.changing:  # a reload tells them with all the rest
-            self.fleet.tell_members(cluster.name, self.discovery.told(cluster.name))
+        if self.fleet is not None:
+            self.fleet.tell_members(cluster.name, partial(self.discovery.told, cluster.name))
 
     def _close_unused(self, cluster: str, endpoint: Endpoint) -> None:
         """Nothing is to go there: neither are its pooled connections of use."""
