@@ -82,8 +82,11 @@ class Gate:
             return
         fields = [(b"Content-Type", kind.encode()), (b"Cache-Control", b"no-store")]
         start = {"type": "http.response.start", "status": status, "headers": fields}
-        pieces = body if scope["method"] != "HEAD" else iter(())
-        await send_sliced(start, self._slices, pieces, receive, send)
+        if scope["method"] == "HEAD":  # without a length: it is not known before the page is made
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await send_sliced(start, self._slices, body, receive, send)
 
     def _refusal_at_all(self, path: str, scope: Scope) -> Refusal | None:
         """Length, Host and token."""

@@ -12,7 +12,7 @@ from admin.asking import ask, request
 from harness.client import Client
 from harness.http_origin import EchoOrigin
 from harness.lbd import Lbd
-from harness.messages import get
+from harness.messages import get, head
 from prometheus_client.parser import text_string_to_metric_families
 
 from lbd.admin.slices import CHUNK_BYTES, SLICE_SECONDS, Slices, send_sliced
@@ -161,4 +161,19 @@ def test_a_long_page_for_old_and_new_clients(version: str) -> None:
         page = lbd.ask(asked, "admin")
         assert page.status == 200 and len(page.body) > 2 * CHUNK_BYTES
         assert len(list(text_string_to_metric_families(page.body.decode()))) > 50
-        assert ask(lbd, "HEAD", "/metrics").body == b""
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status", "/live"])
+def test_head_says_no_other_length_than_get(path: str) -> None:
+    """RFC 9110 section 8.6."""
+
+    def asked(method: str) -> bytes:
+        return head(f"{method} {path} HTTP/1.1", "Host: 127.0.0.1")
+
+    with EchoOrigin() as origin, Lbd(CONFIG, origin=origin, routes="") as lbd, lbd.connect("admin") as client:
+        page = client.ask(asked("GET"))
+        bare = client.ask(asked("HEAD"))
+        assert (bare.status, bare.body) == (page.status, b"")
+        said, length = (dict(one.fields).get("content-length") for one in (bare, page))
+        assert said in (None, length)
+        assert client.ask(asked("GET")).status == page.status, "the connection goes on"
