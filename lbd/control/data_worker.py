@@ -26,11 +26,12 @@ from lbd.control.compile import Compiled, Place, Runtime, compile_steps
 from lbd.control.connected import Found, Wanted
 from lbd.control.descriptors import share_of_clients
 from lbd.control.draining import Deadlines, drain
+from lbd.control.freeing import Former, freed
 from lbd.control.leaving import Leaving
 from lbd.control.listening import Listening
 from lbd.control.observing import Observing
 from lbd.control.orders import Orders, Told
-from lbd.control.pieces import Known, put_together
+from lbd.control.pieces import Known, Whole, put_together
 from lbd.control.signals import ignore_signals
 from lbd.control.steps import Steps, unhurried
 from lbd.control.tls import rotate_tickets
@@ -63,7 +64,8 @@ class DataWorker:
         self.memberships: dict[str, Membership] = {}
         self.pieces: Known = {}  # of the configuration told last
         self.known: dict[str, str] = {}  # host -> address, as the supervisor knows it
-        self.coming: Compiled | None = None
+        self.secrets: list[str] = []
+        self.coming: tuple[Compiled, Whole] | None = None
         self.over = asyncio.Event()
         self._prompted: dict[str, float] = {}
         self._turn = asyncio.Lock()
@@ -125,23 +127,24 @@ class DataWorker:
         self.shared.learn(orders.places)
         self._note_addresses(orders.members)
         whole = await unhurried(put_together(orders.pieces, self.pieces))
-        config, self.pieces = whole.config, whole.known
-        self.log.form = config.log.format
-        self.log.hide(whole.secrets)
-        steps = compile_steps(config, self.runtime, self.place, self.known, time.time())
-        self.coming = await unhurried(steps)
+        self.log.hide([*self.secrets, *whole.secrets])
+        steps = compile_steps(whole.config, self.runtime, self.place, self.known, time.time())
+        self.coming = await unhurried(steps), whole
         self.channel.send("prepared")
 
     async def _do_abort(self, content: None, descriptors: list[int]) -> None:
         """It is not put in force after all."""
         self.coming = None
+        self.log.hide(self.secrets)
         self.observing.settle(self.runtime.log_writers if self.runtime is not None else {})
         gc.enable()
 
     async def _do_adopt(self, orders: Orders, descriptors: list[int]) -> None:
         """Put it in force."""
-        compiled, before, self.coming = self.coming, self.runtime, None
-        assert compiled is not None
+        assert self.coming is not None
+        (compiled, whole), before, self.coming = self.coming, self.runtime, None
+        former = Former.of(before, self.pieces) if before is not None else None
+        self.pieces, self.secrets = whole.known, whole.secrets
         runtime = compiled.runtime
         self.shared.learn(orders.places)
         self._note_addresses(orders.members)
@@ -155,6 +158,8 @@ class DataWorker:
             for address, one in zip(orders.addresses, descriptors, strict=not orders.has_recorder)
         }
         config = runtime.config
+        self.log.form = config.log.format
+        self.log.hide(self.secrets)
         self.observing.share(
             config.recorder, descriptors[-1] if orders.has_recorder else -1, self.index, self.shared.workers
         )
@@ -165,6 +170,8 @@ class DataWorker:
         gc.freeze()
         gc.enable()
         self.channel.send("adopted", sum(one.open_connections for one in runtime.listeners.values()))
+        if former is not None:
+            await unhurried(freed(former))
 
     async def _do_members(self, content: tuple[str, Told, Any], descriptors: list[int]) -> None:
         name, told, places = content

@@ -25,13 +25,13 @@ from lbd.control.admin_listener import AdminListener
 from lbd.control.certs.offloop import off_loop
 from lbd.control.compile import Compiled, Runtime, compile_steps
 from lbd.control.draining import Deadlines
+from lbd.control.freeing import Former, freed
 from lbd.control.listening import Address, Sockets, discard
 from lbd.control.loading import LoadFailed, Loading
 from lbd.control.pieces import Known, Whole, known_of, put_together
 from lbd.control.steps import Steps, unhurried
 from lbd.control.worker import START_FAILURES, Worker, make_keeper
 from lbd.engine.accesslog import LogWriter
-from lbd.engine.router import Route
 from lbd.observe.departed import Identity
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # what a process cannot change while it runs
 FIXED = ("workers", "user", "group", "state_directory", "resolver")
 NAMED = 20  # listeners and clusters in an entry of the audit log
-PIECE = 100  # settings that are let go at a time
+PIECE = 100  # routes that are looked at a time
 FAILURES = (*START_FAILURES, MemoryError, ValueError)
 
 
@@ -134,9 +134,8 @@ class Reloader:
             before = self._worker.runtime
             assert before is not None
             coming = await self._prepare(whole, pieces, before)
-            report = await self._adopt(coming, before, began)
-            self._known = whole.known
-            return report
+            del whole
+            return await self._adopt(coming, before, began)
         finally:
             gc.freeze()
             gc.enable()
@@ -153,7 +152,7 @@ class Reloader:
     async def _prepare(self, whole: Whole, pieces: bytes, before: Runtime) -> _Coming:
         """All that may fail. Refused, and then all is as it was."""
         config = whole.config
-        coming = _Coming(config, whole.secrets, pieces)
+        coming = _Coming(config, whole.secrets, whole.known, pieces)
         worker = self._worker
         try:
             _check_fixed(before.config, config)
@@ -183,9 +182,8 @@ class Reloader:
         assert compiled is not None
         runtime = compiled.runtime
         report = _report(compiled, before)
-        routers = [listener.router for listener in before.listeners.values()]
-        routes = [route for router in routers if router is not None for route in router.routes]
-        del routers
+        former = Former.of(before, self._known or {})
+        self._known = coming.known
         told = await unhurried(_told_of(before, compiled))
         await unhurried(compiled.adopt())
         worker.runtime, worker.config = runtime, config
@@ -205,7 +203,7 @@ class Reloader:
             kept = await worker.fleet.adopt(coming.pieces)
             report = replace(report, kept_connections=kept)
         self._let_go(before, runtime)
-        await unhurried(_free(before, routes))
+        await unhurried(freed(former))
         return replace(report, seconds=time.monotonic() - began)
 
     async def _adopt_certificates(self, coming: _Coming, before: Runtime, report: Report) -> None:
@@ -237,6 +235,7 @@ class _Coming:
 
     config: schema.Config
     secrets: list[str]
+    known: Known
     pieces: bytes  # the configuration, for other processes
     compiled: Compiled | None = None
     keeper: CertificateKeeper | None = None
@@ -315,15 +314,3 @@ def _told_of(runtime: Runtime, compiled: Compiled) -> Steps[set[Identity]]:
 def _some(names: dict[str, list[str]]) -> dict[str, list[str]]:
     """The first of each kind, for a line that stays readable; how many there are the summary says."""
     return {kind: some[:NAMED] for kind, some in names.items() if some}
-
-
-def _free(before: Runtime, routes: list[Route]) -> Steps[None]:
-    """Let a large configuration go little by little: all at once would hold up the loop."""
-    things: list[object] = [*routes, *before.config.clusters]
-    things += [route for listener in before.config.listeners for route in listener.routes]
-    routes.clear()
-    before.listener_settings.clear()
-    before.config = before.config.model_copy(update={"listeners": (), "clusters": ()})
-    while things:
-        del things[-PIECE:]
-        yield
