@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from bench.compare.process import BenchError
 from bench.resilience.origins import Nginx
 from bench.resilience.stage import Stage
 
@@ -37,9 +38,16 @@ def large(origin: int, settings: str = "") -> str:
 def longest_wait(port: int, act: Callable[[], object], pause: float = 0.0) -> float:
     """Milliseconds of the slowest of the requests that a client makes meanwhile, `pause` seconds apart."""
     waits: list[float] = []
+    failures: list[Exception] = []
     done = threading.Event()
 
     def ask() -> None:
+        try:
+            ask_until_done()
+        except (OSError, http.client.HTTPException) as error:
+            failures.append(error)
+
+    def ask_until_done() -> None:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         while not done.is_set():
             began = time.perf_counter()
@@ -56,4 +64,6 @@ def longest_wait(port: int, act: Callable[[], object], pause: float = 0.0) -> fl
     finally:
         done.set()
         thread.join()
+    if failures:
+        raise BenchError(f"a client was cut: {failures[0]}")
     return round(max(waits) * 1000, 1)

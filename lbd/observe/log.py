@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
-LONGEST = 3000  # characters of a message; a line stays below PIPE_BUF bytes, mostly
+LONGEST = 3000  # characters of a message
 MASK = "***"
 SHORTEST_SECRET = 8  # shorter ones would mask parts of words
 LEVELS: dict[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -118,15 +118,21 @@ class Log:
     def _put(self, now: float, level: Level, message: str, text: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         stamp += f".{int(now * 1000) % 1000:03d}Z"
-        if self.form == "json":
-            line = json.dumps({"time": stamp, "level": level, "message": message[:LONGEST]}) + "\n"
-        else:
-            line = f"{stamp} {level.upper()} {text}\n"
+        said = message[:LONGEST] if self.form == "json" else text
+        while len(line := self._line(stamp, level, said)) > select.PIPE_BUF:
+            said = said[: len(said) * select.PIPE_BUF // len(line) - 1]
         try:
             if not _written(line):
                 self.lost += 1
         except (OSError, ValueError):
             self.lost += 1
+
+    def _line(self, stamp: str, level: Level, said: str) -> bytes:
+        if self.form == "json":
+            line = json.dumps({"time": stamp, "level": level, "message": said})
+        else:
+            line = f"{stamp} {level.upper()} {said}"
+        return line.encode(errors="backslashreplace") + b"\n"
 
 
 def trace_of(error: BaseException) -> str:
@@ -139,21 +145,20 @@ def _one_line(message: str) -> str:
     return "".join(escaped)[:LONGEST]
 
 
-def _written(line: str) -> bool:
-    """False when stderr does not take it without waiting. Past Python's buffer: what that could not write it
-    would try to write at the end, and make a failure of it. OSError, ValueError."""
+def _written(line: bytes) -> bool:
+    """False when stderr does not take it, or not all of it, without waiting. Past Python's buffer: what that
+    could not write it would try to write at the end, and make a failure of it. OSError, ValueError."""
     if sys.stderr is None:
         return False
     try:
         descriptor = sys.stderr.fileno()
     except (OSError, ValueError):  # replaced by something without a descriptor
-        sys.stderr.write(line)
+        sys.stderr.write(line.decode())
         sys.stderr.flush()
         return True
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
-    # a pipe that polls as writable has room for PIPE_BUF bytes
+    # a pipe that polls as writable has room for PIPE_BUF bytes; a line is no longer than that
     if not any(events & select.POLLOUT for _, events in poll.poll(0)):
         return False
-    os.write(descriptor, line.encode(errors="backslashreplace"))
-    return True
+    return os.write(descriptor, line) == len(line)

@@ -202,10 +202,10 @@ class Exposition:
         cpu, lag, faults, memory = process_figures(self.worker.reactor, beats)
         environment = self.worker.config.environment or ""
         yield from chain(
-            single("lbd_process_cpu_seconds_total", "User and system time of all processes.", cpu),
+            single("lbd_process_cpu_seconds_total", "User and system time of all processes that serve.", cpu),
             single(
                 "lbd_process_resident_memory_bytes",
-                "Memory of all processes; pages that they share are counted for each.",
+                "Memory of all processes that serve; pages that they share are counted for each.",
                 memory,
             ),
             single(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import select
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +125,36 @@ def test_stuck_stderr_does_not_stop_the_daemon(monkeypatch: pytest.MonkeyPatch) 
         _drain_until(thread, read_end)
     os.close(read_end)
     assert not was_stuck
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("letter", ["x", "\u20ac", "\U0001f600", "\0", '"'])
+def test_no_line_is_longer_than_what_a_pipe_takes_at_once(
+    monkeypatch: pytest.MonkeyPatch, form: Any, letter: str
+) -> None:
+    """One that polls as writable may have room for PIPE_BUF bytes, and for no more."""
+    read_end, write_end = os.pipe()
+    with open(write_end, "w", buffering=1) as pipe, open(read_end, "rb") as end:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stderr", pipe)
+        for count in (10, 100_000):
+            Log(form=form).info("a" + letter * count)
+            line = end.readline()
+            assert len(line) <= select.PIPE_BUF
+            said = json.loads(line)["message"] if form == "json" else line.decode().split(" ", 2)[2]
+            assert said.startswith("a")
+    assert len(line) > select.PIPE_BUF / 2, "not much is left out"
+
+
+def test_a_line_that_is_written_in_part_is_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on a disk that has just become full."""
+    with (tmp_path / "log").open("w") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        log = Log()
+        with monkeypatch.context() as patch:
+            write = os.write
+            patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+            log.info("x")
+        assert log.lost == 1
 
 
 def _fill(fd: int) -> bool:
