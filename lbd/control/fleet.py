@@ -304,9 +304,14 @@ class Fleet:
             except WorkersFailed as error:
                 failures.append(error)
         if failures:
+            self.abort()
+            raise failures[0]
+
+    def abort(self) -> None:
+        """What was prepared is forgotten, if something was."""
+        if self.changing:
             self.tell("abort")
             self._settle()
-            raise failures[0]
 
     async def adopt(self, pieces: bytes) -> int:
         """What was prepared is put in force; how many connections of clients go on. A worker that cannot is

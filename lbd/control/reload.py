@@ -33,6 +33,7 @@ from lbd.control.steps import Steps, unhurried
 from lbd.control.worker import START_FAILURES, Worker, make_keeper
 from lbd.engine.accesslog import LogWriter
 from lbd.observe.departed import Identity
+from lbd.observe.log import trace_of
 
 if TYPE_CHECKING:
     from lbd.control.certs.keeper import CertificateKeeper
@@ -91,10 +92,12 @@ class Reloader:
         async with self._turn:
             try:
                 report = await self._reload()
-            except Refused:
+            except Exception as error:
                 self.counts["failed"] += 1
                 self.last_ok = False
-                raise
+                if isinstance(error, Refused):
+                    raise
+                raise self._broken(error) from error
             self.counts["ok"] += 1
             self.last_ok = True
             self.last_change = time.time()
@@ -120,6 +123,13 @@ class Reloader:
         self._worker.audit.note("reload", via=via, who=who, details={"summary": str(report), **names})
         systemd.notify("READY=1", "STATUS=serving")
         return report
+
+    def _broken(self, error: Exception) -> Refused:
+        """A defect of lbd, which may have come at any point; what can be undone is."""
+        self._worker.log.error(f"internal error, a reload was not completed: {trace_of(error)}")
+        if self._worker.fleet is not None:
+            self._worker.fleet.abort()
+        return Refused("internal error, the reload was not completed, see the log; restart lbd when you can")
 
     async def _reload(self) -> Report:
         began = time.monotonic()
