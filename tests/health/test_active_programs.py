@@ -47,7 +47,7 @@ CASES: dict[str, tuple[str, str | None, str, str]] = {
     "hangs": (SHELL % "echo $$ >> <dir>/hanging; sleep 1000 & echo $! >> <dir>/hanging; wait",
               "no answer within 400 ms", "100ms", "400ms"),
     "leaves_a_child": (SHELL % "sleep 1000 & echo $! > <dir>/left; exit 0", None, "10s", "5s"),
-    "changes": (SHELL % "cat <dir>/state >&2; exit $(cat <dir>/state)", None, "20ms", "10s"),
+    "changes": (SHELL % "state=$(cat <dir>/state); echo $state >&2; exit $state", None, "20ms", "10s"),
 }
 
 
