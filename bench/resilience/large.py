@@ -6,6 +6,7 @@ import http.client
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from bench.compare.process import BenchError
 from bench.resilience.origins import Nginx
@@ -38,16 +39,9 @@ def large(origin: int, settings: str = "") -> str:
 def longest_wait(port: int, act: Callable[[], object], pause: float = 0.0) -> float:
     """Milliseconds of the slowest of the requests that a client makes meanwhile, `pause` seconds apart."""
     waits: list[float] = []
-    failures: list[Exception] = []
     done = threading.Event()
 
     def ask() -> None:
-        try:
-            ask_until_done()
-        except (OSError, http.client.HTTPException) as error:
-            failures.append(error)
-
-    def ask_until_done() -> None:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         while not done.is_set():
             began = time.perf_counter()
@@ -57,13 +51,12 @@ def longest_wait(port: int, act: Callable[[], object], pause: float = 0.0) -> fl
             time.sleep(pause)
         client.close()
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        act()
-    finally:
-        done.set()
-        thread.join()
-    if failures:
-        raise BenchError(f"a client was cut: {failures[0]}")
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            act()
+        finally:
+            done.set()
+    if error := asking.exception():
+        raise BenchError(f"a client was cut: {error}") from error
     return round(max(waits) * 1000, 1)

@@ -158,11 +158,15 @@ cdef class _Builder:
         node.tag = tag
         return node
 
-    cdef Node sequence(self, event, Py_ssize_t depth):
+    cdef Node collection(self, event, str kind, str usual):
+        """Empty as yet; usual: the only tag that it may have."""
         cdef str tag = self.tag(event)
-        if tag is not None and tag != "seq":
-            raise self.error(event, f"the tag says {tag}, but this is a list")
-        cdef Node node = self.make(event, "list"), item
+        if tag is not None and tag != usual:
+            raise self.error(event, f"the tag says {tag}, but this is a {kind}")
+        return self.make(event, kind)
+
+    cdef Node sequence(self, event, Py_ssize_t depth):
+        cdef Node node = self.collection(event, "list", "seq"), item
         cdef list items = []
         while type(inner := self.next()) is not SEQUENCE_END:
             item = self.node(inner, depth + 1)
@@ -172,10 +176,7 @@ cdef class _Builder:
         return node
 
     cdef Node mapping(self, event, Py_ssize_t depth):
-        cdef str tag = self.tag(event)
-        if tag is not None and tag != "map":
-            raise self.error(event, f"the tag says {tag}, but this is a map")
-        cdef Node node = self.make(event, "map"), key, value
+        cdef Node node = self.collection(event, "map", "map"), key, value
         cdef list pairs = [], merged = []
         while type(inner := self.next()) is not MAPPING_END:
             key = self.node(inner, depth + 1)

@@ -31,8 +31,6 @@ MOST = 100
 DIGEST_BYTES = 16
 SIZE = struct.Struct("<Q")  # of what follows
 
-CUT = ("routes", "clusters")
-
 Part = tuple[str, Any]  # kind and content
 Known = Mapping[bytes, Any]  # digest of a piece -> what it came to
 
@@ -69,7 +67,7 @@ def pieces_of(said: bytes) -> Iterator[memoryview]:
 
 def taken_apart(config: schema.Config) -> bytes:
     """For put_together."""
-    return packed(map(_with_secrets, _parts(config)))
+    return Apart().take(config)
 
 
 class Apart:
@@ -84,8 +82,8 @@ class Apart:
         return _joined(self._piece(part, before) for part in _parts(config))
 
     def _piece(self, part: Part, before: Mapping[tuple[int, ...], tuple[object, bytes]]) -> bytes:
-        kind, content = part
-        ids = tuple(map(id, content)) if kind in CUT else (id(content),)
+        _, content = part
+        ids = tuple(map(id, content if isinstance(content, tuple) else (content,)))
         found = before.get(ids)
         made = pickle.dumps(_with_secrets(part), pickle.HIGHEST_PROTOCOL) if found is None else found[1]
         self._made[ids] = content, made  # as long as they are kept nothing else has their identities

@@ -144,7 +144,6 @@ class Reloader:
             before = self._worker.runtime
             assert before is not None
             coming = await self._prepare(whole, pieces, before)
-            del whole
             return await self._adopt(coming, before, began)
         finally:
             gc.freeze()
@@ -162,7 +161,7 @@ class Reloader:
     async def _prepare(self, whole: Whole, pieces: bytes, before: Runtime) -> _Coming:
         """All that may fail. Refused, and then all is as it was."""
         config = whole.config
-        coming = _Coming(config, whole.secrets, whole.known, pieces)
+        coming = _Coming(whole, pieces)
         worker = self._worker
         try:
             _check_fixed(before.config, config)
@@ -193,14 +192,14 @@ class Reloader:
         runtime = compiled.runtime
         report = _report(compiled, before)
         former = Former.of(before, self._known or {})
-        self._known = coming.known
+        self._known = coming.whole.known
         told = await unhurried(_told_of(before, compiled))
         await unhurried(compiled.adopt())
         worker.runtime, worker.config = runtime, config
         if config.log != before.config.log:  # else what was set at run time stands
             worker.set_log_level(config.log.level)
         worker.log.form = config.log.format
-        worker.log.hide(coming.secrets)
+        worker.log.hide(coming.whole.secrets)
         worker.departed.follow(told, await unhurried(_told_of(runtime, compiled)))
         worker.take_over(compiled)
         worker.listening.adopt(config, runtime.listeners, coming.sockets)
@@ -243,15 +242,17 @@ class Reloader:
 class _Coming:
     """What has been made for a configuration that is not in force yet."""
 
-    config: schema.Config
-    secrets: list[str]
-    known: Known
+    whole: Whole
     pieces: bytes  # the configuration, for other processes
     compiled: Compiled | None = None
     keeper: CertificateKeeper | None = None
     sockets: Sockets = field(default_factory=dict)
     admin: socket.socket | None = None
     audit: LogWriter | None = None
+
+    @property
+    def config(self) -> schema.Config:
+        return self.whole.config
 
     @property
     def audit_log(self) -> str | None:

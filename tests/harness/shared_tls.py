@@ -68,4 +68,3 @@ def shared(context: ssl.SSLContext) -> ssl.SSLContext:
     """The context, whose sockets may be shared by two threads."""
     context.sslsocket_class = SharedTLSSocket
     return context
-
